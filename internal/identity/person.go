@@ -1,0 +1,69 @@
+package identity
+
+import "time"
+
+// User is a person. The uid never changes and is never used again.
+type User struct {
+	UID string `json:"uid"`
+	// Email is lower case and unique.
+	Email string `json:"email"`
+	// UserName is unique where it is set; set by an admin or SCIM, never by a JWT.
+	UserName    string `json:"userName,omitempty"`
+	DisplayName string `json:"displayName,omitempty"`
+	// Active: false stops everything of theirs.
+	Active    bool      `json:"active"`
+	CreatedAt time.Time `json:"createdAt"`
+	// Identities are how identity providers name the person.
+	Identities []UserIdentity `json:"identities,omitempty"`
+	// Memberships are those that do not stand in a Team's manifest.
+	Memberships []Membership `json:"memberships,omitempty"`
+}
+
+// UserIdentity is how one issuer names a person.
+type UserIdentity struct {
+	// Issuer is the token's iss, or urn:gatehouse:idp:UID for a provider
+	// without one.
+	Issuer string `json:"issuer"`
+	// Subject is the token's subject at that issuer.
+	Subject  string    `json:"subject"`
+	LinkedAt time.Time `json:"linkedAt"`
+}
+
+// IdentityKey is a person at an issuer; it keys everything personal.
+type IdentityKey struct {
+	Issuer  string
+	Subject string
+}
+
+// Membership says that a user belongs to a team, and who says so.
+type Membership struct {
+	Team string `json:"team"`
+	// Source is manual, scim or sso:ISSUER.
+	Source string `json:"source"`
+	// Manager: the user manages the team too.
+	Manager bool `json:"manager,omitempty"`
+	// ExpiresAt ends a membership learned at sign-in.
+	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+}
+
+// Tombstone keeps somebody who was removed from being made again by a token
+// that is still valid.
+type Tombstone struct {
+	UID        string        `json:"uid"`
+	Email      string        `json:"email"`
+	Identities []IdentityKey `json:"identities,omitempty"`
+	DeletedAt  time.Time     `json:"deletedAt"`
+}
+
+// Arrival is a person whom a token describes and whom the snapshot does not
+// know: what the directory needs to create or link them.
+type Arrival struct {
+	Key         IdentityKey
+	Email       string
+	DisplayName string
+	// Create: a person who does not exist may be created. Otherwise an
+	// existing user with this e-mail address is linked.
+	Create bool
+	// LinkByEmail: an existing user with this address may be linked.
+	LinkByEmail bool
+}

@@ -1,0 +1,52 @@
+package record
+
+import (
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+)
+
+// Batch is one change of configuration. It is written whole or not at all, in
+// one transaction: conditions, rows, audit, and the revision last.
+type Batch struct {
+	// Conditions must all hold when the transaction begins.
+	Conditions []Condition
+	// PutResources creates or replaces resources. The store sets UID (on
+	// creation, unless set), Generation (counts changes of the spec),
+	// ResourceVersion and CreationTimestamp.
+	PutResources []v1.Resource
+	// DeleteResources removes resources; one that is not there is no error.
+	DeleteResources []identity.ResourceKey
+	// Secrets are sealed values to keep for resources of this batch.
+	Secrets []SealedSecret
+	// PutUsers creates or replaces users with their identities and
+	// memberships, by uid.
+	PutUsers []identity.User
+	// DeleteUsers removes users by uid: their tokens are revoked and a
+	// tombstone is left.
+	DeleteUsers []string
+	// PutTokens creates tokens.
+	PutTokens []identity.Token
+	// RevokeTokens revokes tokens by id; one that is revoked already is no error.
+	RevokeTokens []string
+	// Audit is written with the change.
+	Audit []AuditEntry
+}
+
+// Condition is what must be true of a resource for a batch to be written.
+type Condition struct {
+	Key identity.ResourceKey
+	// ResourceVersion must be the resource's present one; "" means that the
+	// resource must not exist.
+	ResourceVersion string
+}
+
+// SealedSecret is an encrypted secret value of a resource.
+type SealedSecret struct {
+	// Key is the resource, Path the field (spec.credentials.apiKey).
+	Key  identity.ResourceKey
+	Path string
+	// Digest identifies the value: HMAC or hash that is shown as digest.
+	Digest string
+	// Sealed is the ciphertext.
+	Sealed []byte
+}
