@@ -108,6 +108,14 @@ func ParseKind(s string) (Kind, bool) {
 	return "", false
 }
 
+// The managers that are not somebody's manifests: the API, the directory
+// manifests.dir, and the environment.
+const (
+	ManagerAPI = "api"
+	ManagerDir = "dir"
+	ManagerEnv = "env"
+)
+
 // TypeMeta says what a manifest is.
 type TypeMeta struct {
 	// APIVersion is always gatehouse.dev/v1.

@@ -137,6 +137,12 @@ func (c *compiler) matchers(list []v1.ClaimMatch) []claims.Matcher {
 
 func (c *compiler) provider(r *v1.IdentityProvider) {
 	s := &r.Spec
+	if s.Issuer == "" && s.Resolve.Users != v1.UsersNever && !(s.TrustUsers && r.Manager == v1.ManagerEnv) {
+		c.problemf("has no issuer and therefore yields no users; set issuer")
+		copied := *s
+		copied.Resolve.Users = v1.UsersNever
+		s = &copied
+	}
 	p := &Provider{
 		Name: r.Name, UID: r.UID, Version: r.ResourceVersion, Manager: r.Manager, Spec: s,
 		ClockSkew: s.ClockSkew.Std(), MaxAge: s.MaxAge.Std(), StaleFor: s.StaleFor.Std(),

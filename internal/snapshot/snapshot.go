@@ -70,3 +70,6 @@ func (s *Snapshot) Stats() Stats {
 	}
 	return st
 }
+
+// ConfigID changes whenever any manifest does, and only then.
+func (s *Snapshot) ConfigID() uint64 { return s.cfg.id }

@@ -1,0 +1,69 @@
+package authn
+
+import (
+	"crypto/sha256"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
+)
+
+// cacheFor is the longest that a verified token is believed without being
+// verified again.
+const cacheFor = 5 * time.Minute
+
+// cache keeps verified tokens. The key is the SHA-256 of the whole token; the
+// provider that verified it stands in the value and is compared on every use.
+type cache struct {
+	tokens *otter.Cache[[sha256.Size]byte, *verified]
+}
+
+func newCache(size int) *cache {
+	return &cache{tokens: otter.Must(&otter.Options[[sha256.Size]byte, *verified]{MaximumSize: size})}
+}
+
+// tokenKey hashes a token without copying it.
+func tokenKey(token string) [sha256.Size]byte {
+	return sha256.Sum256(unsafe.Slice(unsafe.StringData(token), len(token)))
+}
+
+// verified is a token whose signature and claims one provider has accepted.
+// What it means under a configuration is kept in meaning.
+type verified struct {
+	provider   string // name
+	uid        string
+	version    string // of the provider's resource
+	thumbprint string
+	payload    []byte // the claims as they were signed
+	expires    time.Time
+	skew       time.Duration
+	until      time.Time // when it must be verified again
+	grant      *identity.Grant
+	meaning    atomic.Pointer[meaning]
+}
+
+// meaning is what a verified token says under one configuration, and who it is
+// for one state of the person.
+type meaning struct {
+	config    uint64
+	facts     *facts
+	user      *snapshot.User
+	userUntil time.Time // zero: does not end
+	principal *identity.Principal
+}
+
+// fresh reports whether the entry may still be believed.
+func (v *verified) fresh(s *snapshot.Snapshot, keys Keys, now time.Time) (*snapshot.Provider, bool) {
+	if !now.Before(v.until) || !now.Before(v.expires.Add(v.skew)) {
+		return nil, false
+	}
+	p, ok := s.Provider(v.provider)
+	if !ok || p.UID != v.uid || p.Version != v.version {
+		return nil, false
+	}
+	return p, keys.Alive(v.uid, v.thumbprint)
+}

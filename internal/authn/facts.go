@@ -1,0 +1,164 @@
+package authn
+
+import (
+	"strings"
+
+	"golang.org/x/net/idna"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/claims"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
+)
+
+// maxGroups is how many groups of a token are read.
+const maxGroups = 256
+
+// facts are what the claims of a verified token say, in the terms of its
+// provider.
+type facts struct {
+	key           identity.IdentityKey
+	email         string
+	emailTrusted  bool // the provider may speak for the address, and it is verified
+	name          string
+	groups        []string
+	groupsPresent bool
+	groupsCut     bool
+	clientID      string
+	ownToken      bool // the client's own, not a person's
+	externals     []*snapshot.ExternalIdentity
+	mapping       *snapshot.Mapping
+	ambiguous     bool
+	groupTeams    []string
+}
+
+// readSubject finds the subject; present and a non-empty string (RFC 7519,
+// section 4.1.2).
+func readSubject(p *snapshot.Provider, c map[string]any) (string, bool) {
+	v, _ := claims.First(p.Subject, c)
+	sub, ok := v.(string)
+	if !ok || sub == "" {
+		return "", false
+	}
+	if p.SubjectWithin == nil {
+		return sub, true
+	}
+	w, _ := p.SubjectWithin.Lookup(c)
+	within, ok := w.(string)
+	if !ok || within == "" {
+		return "", false
+	}
+	return within + "/" + sub, true
+}
+
+func readFacts(s *snapshot.Snapshot, p *snapshot.Provider, c map[string]any) *facts {
+	sub, _ := readSubject(p, c)
+	f := &facts{key: identity.IdentityKey{Issuer: p.IdentityIssuer(), Subject: sub}}
+	f.email = normalizeEmail(one(p.Email, c))
+	f.emailTrusted = emailTrusted(p, c, f.email)
+	f.name = one(p.DisplayName, c)
+	f.clientID = one(p.ClientID, c)
+	f.ownToken = ownToken(p, c, f.clientID)
+	f.groups, f.groupsCut, f.groupsPresent = claims.FirstStrings(p.Groups, c, maxGroups)
+	for _, g := range f.groups {
+		f.groupTeams = append(f.groupTeams, s.GroupTeams(p.Name, g)...)
+	}
+	if p.Spec.Resolve.AcceptsExternalIdentities() {
+		for _, x := range p.Externals {
+			if ok, _ := claims.MatchAll(x.Matchers, c); ok {
+				f.externals = append(f.externals, x)
+			}
+		}
+	}
+	if p.Spec.Resolve.AcceptsVirtualAccounts() {
+		for _, m := range p.Mappings {
+			if !mappingMatches(m, f, c) {
+				continue
+			}
+			f.ambiguous = f.ambiguous || (f.mapping != nil && f.mapping.Account != m.Account)
+			f.mapping = m
+		}
+	}
+	return f
+}
+
+func one(paths []claims.Path, c map[string]any) string {
+	v, _ := claims.First(paths, c)
+	s, _ := v.(string)
+	return s
+}
+
+// mappingMatches reports whether a token is a virtual account's: the client's
+// own token of the mapped client, with all the mapped claims.
+func mappingMatches(m *snapshot.Mapping, f *facts, c map[string]any) bool {
+	if m.ClientID != "" && (m.ClientID != f.clientID || !f.ownToken) {
+		return false
+	}
+	if m.ClientID == "" && len(m.Matchers) == 0 {
+		return false
+	}
+	ok, _ := claims.MatchAll(m.Matchers, c)
+	return ok
+}
+
+// ownToken reports whether a token is provably the client's own: its subject
+// is the client, or the provider's clientTokenWhen holds. A person who signs
+// in through the client is not the client.
+func ownToken(p *snapshot.Provider, c map[string]any, clientID string) bool {
+	for _, path := range p.ClientUnless {
+		if _, present := path.Lookup(c); present {
+			return false
+		}
+	}
+	if sub, _ := c["sub"].(string); clientID != "" && sub == clientID {
+		return true
+	}
+	if len(p.ClientToken) == 0 {
+		return false
+	}
+	ok, _ := claims.MatchAll(p.ClientToken, c)
+	return ok
+}
+
+// normalizeEmail lower-cases an address and writes its domain in IDNA, so that
+// one mailbox has one spelling. What is not an address is empty.
+func normalizeEmail(s string) string {
+	s = v1.NormalizeEmail(s)
+	at := strings.LastIndexByte(s, '@')
+	if at < 1 {
+		return ""
+	}
+	domain, err := idna.Lookup.ToASCII(s[at+1:])
+	if err != nil {
+		return ""
+	}
+	s = s[:at+1] + domain
+	if !v1.ValidEmail(s) {
+		return ""
+	}
+	return s
+}
+
+// emailTrusted reports whether the provider may speak for an address: its
+// domain is listed, and it is verified, or a missing word on that is assumed
+// to be yes. A "false" never is.
+func emailTrusted(p *snapshot.Provider, c map[string]any, email string) bool {
+	if email == "" || !domainListed(p.Spec.EmailDomains, email) {
+		return false
+	}
+	values, _, found := claims.FirstStrings(p.EmailVerified, c, 1)
+	if !found {
+		return p.Spec.EmailVerified == v1.EmailVerifiedAssumed
+	}
+	return len(values) == 1 && (values[0] == "true" || values[0] == "1")
+}
+
+func domainListed(domains []string, email string) bool {
+	_, domain, _ := strings.Cut(email, "@")
+	for _, d := range domains {
+		if d == "*" || d == domain {
+			return true
+		}
+	}
+	return false
+}
