@@ -1,0 +1,37 @@
+package keyring
+
+import (
+	"container/list"
+	"crypto/sha256"
+)
+
+// lru remembers kids by digest: a kid may be 2 KiB of an attacker's choice, and a digest that collides does not exist.
+type lru struct {
+	limit int
+	order *list.List
+	where map[[32]byte]*list.Element
+}
+
+func newLRU(limit int) lru {
+	return lru{limit: limit, order: list.New(), where: map[[32]byte]*list.Element{}}
+}
+
+func (l *lru) has(kid string) bool {
+	e, ok := l.where[sha256.Sum256([]byte(kid))]
+	if ok {
+		l.order.MoveToFront(e)
+	}
+	return ok
+}
+
+func (l *lru) add(kid string) {
+	if l.has(kid) {
+		return
+	}
+	digest := sha256.Sum256([]byte(kid))
+	l.where[digest] = l.order.PushFront(digest)
+	if l.order.Len() > l.limit {
+		last := l.order.Back()
+		delete(l.where, l.order.Remove(last).([32]byte))
+	}
+}
