@@ -80,7 +80,7 @@ type IdentityProviderSpec struct {
 	// Algorithms are the accepted signature algorithms (RFC 7518, 3.1; RFC
 	// 8037). Default: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384,
 	// ES512, EdDSA. Never none, never HMAC.
-	Algorithms Strings `json:"algorithms,omitempty"`
+	Algorithms Strings `json:"algorithms,omitzero"`
 	// ClockSkew is the tolerated difference of clocks. Default 30s, at most 5m.
 	ClockSkew Duration `json:"clockSkew,omitempty"`
 	// MaxAge refuses tokens issued longer ago, whatever their exp. Default none.
@@ -91,10 +91,10 @@ type IdentityProviderSpec struct {
 	Claims ClaimMapping `json:"claims,omitzero"`
 	// ClientTokenWhen: a token whose claims all match is the client's own and
 	// not a person's. In any case a token is when its subject is the client id.
-	ClientTokenWhen []ClaimMatch `json:"clientTokenWhen,omitempty"`
+	ClientTokenWhen []ClaimMatch `json:"clientTokenWhen,omitzero"`
 	// ClientTokenUnless: a token that carries any of these claims is a person's
 	// (sid with the keycloak preset).
-	ClientTokenUnless Strings `json:"clientTokenUnless,omitempty"`
+	ClientTokenUnless Strings `json:"clientTokenUnless,omitzero"`
 	// LinkBy: email finds an existing user by a verified e-mail address.
 	// Default: by (issuer, sub) alone.
 	LinkBy string `json:"linkBy,omitempty"`
@@ -137,20 +137,20 @@ type IdentityProviderConfig struct {
 // Pointer when it starts with "/"; several are tried in order.
 type ClaimMapping struct {
 	// Subject is who it is. Default sub. A token without one is refused.
-	Subject Strings `json:"subject,omitempty"`
+	Subject Strings `json:"subject,omitzero"`
 	// SubjectWithin is put before the subject with a slash between, where
 	// subjects are unique only within it (Entra's tid).
 	SubjectWithin string `json:"subjectWithin,omitempty"`
 	// Email is the e-mail address. Default email.
-	Email Strings `json:"email,omitempty"`
+	Email Strings `json:"email,omitzero"`
 	// EmailVerified says whether the address is verified. Default email_verified.
-	EmailVerified Strings `json:"emailVerified,omitempty"`
+	EmailVerified Strings `json:"emailVerified,omitzero"`
 	// Groups are the group names. Default groups.
-	Groups Strings `json:"groups,omitempty"`
+	Groups Strings `json:"groups,omitzero"`
 	// ClientID is the OAuth client. Default azp, client_id.
-	ClientID Strings `json:"clientId,omitempty"`
+	ClientID Strings `json:"clientId,omitzero"`
 	// Name is the display name. Default name.
-	Name Strings `json:"name,omitempty"`
+	Name Strings `json:"name,omitzero"`
 }
 
 // Resolve says what a token can become.

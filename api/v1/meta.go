@@ -129,6 +129,9 @@ type ObjectMeta struct {
 	// Name is unique within the kind: lower-case letters, digits and hyphens,
 	// at most 63 characters.
 	Name string `json:"name"`
+	// Namespace is Kubernetes' and is accepted so that one file serves both; an
+	// installation has no namespaces, and it is not kept.
+	Namespace string `json:"namespace,omitempty"`
 	// Labels are free key-value pairs for selecting resources.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Annotations are free key-value pairs for tools.

@@ -151,6 +151,26 @@ type SecretValue struct {
 // IsZero reports whether nothing is set.
 func (s SecretValue) IsZero() bool { return s == SecretValue{} }
 
+// Format prints where the secret is, never the secret. Without it fmt prints
+// the plain value of a pointer within a struct under verbs like %s, where it
+// does not ask the fields how they print.
+func (s SecretValue) Format(f fmt.State, _ rune) {
+	out := "{stored " + s.Digest + "}"
+	switch {
+	case s.Value != "":
+		out = redacted
+	case s.Env != "":
+		out = "{env " + s.Env + "}"
+	case s.File != "":
+		out = "{file " + s.File + "}"
+	case s.Store != "":
+		out = "{store " + s.Store + " " + s.Path + " " + s.Key + "}"
+	case !s.Stored:
+		out = "{}"
+	}
+	_, _ = f.Write([]byte(out))
+}
+
 var envRE = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 func (e *FieldErrors) secret(path string, s *SecretValue) {
@@ -215,6 +235,8 @@ func (e *FieldErrors) caCert(path string, c *CACert) {
 func (e *FieldErrors) url(path, s string, insecureHTTP bool) {
 	u, err := url.Parse(s)
 	switch {
+	case err != nil && strings.Contains(s, "@"): // may hold a password: not shown
+		e.addf(path, "is not an absolute URL")
 	case err != nil || u.Host == "" || u.Hostname() == "":
 		e.addf(path, "%q is not an absolute URL", s)
 	case u.User != nil:

@@ -14,12 +14,10 @@ type Code string
 // The codes, by the status they are answered with.
 const (
 	// 400
-	CodeInvalidRequest       Code = "invalid_request"
-	CodeAmbiguousBody        Code = "ambiguous_body"
-	CodeCredentialsDisagree  Code = "credentials_disagree"
-	CodeInvalidManifest      Code = "invalid_manifest"
-	CodeMisdirectedRequest   Code = "misdirected_request"
-	CodeUnsupportedMediaType Code = "unsupported_media_type"
+	CodeInvalidRequest      Code = "invalid_request"
+	CodeAmbiguousBody       Code = "ambiguous_body"
+	CodeCredentialsDisagree Code = "credentials_disagree"
+	CodeInvalidManifest     Code = "invalid_manifest"
 	// 401
 	CodeNoCredential Code = "no_credential"
 	CodeInvalidToken Code = "invalid_token"
@@ -41,6 +39,9 @@ const (
 	CodePreconditionFailed   Code = "precondition_failed"
 	CodePreconditionRequired Code = "precondition_required"
 	CodeBodyTooLarge         Code = "body_too_large"
+	// 415, 421
+	CodeUnsupportedMediaType Code = "unsupported_media_type"
+	CodeMisdirectedRequest   Code = "misdirected_request"
 	// 429
 	CodeRateLimited Code = "rate_limited"
 	// 500

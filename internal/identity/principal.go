@@ -65,6 +65,7 @@ func (g *Grant) AllowsAddress(ip netip.Addr) bool {
 	if g.Narrowing == nil || g.Narrowing.CIDR == nil {
 		return true
 	}
+	ip = ip.Unmap()
 	for _, p := range g.Narrowing.CIDR {
 		if p.Contains(ip) {
 			return true
