@@ -1,0 +1,124 @@
+package real
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Python is the path of the interpreter whose environment has the official
+// Python SDKs, openai and anthropic.
+func Python(t testing.TB) string {
+	t.Helper()
+	return need(t, "openai-python").values["python"]
+}
+
+// Node is the folder whose node_modules has the package of the component:
+// oidc-provider, openai-node, anthropic-node, stdy, node22.
+func Node(t testing.TB, component string) string {
+	t.Helper()
+	return need(t, component).values["dir"]
+}
+
+// NodeBin is the path of a Node.js that every fetched package runs on: 22 from
+// the npm package, because the newest SDKs want it.
+func NodeBin(t testing.TB) string {
+	t.Helper()
+	return need(t, "node22").values["file"]
+}
+
+// SDKTarget is what an SDK script is pointed at.
+type SDKTarget struct {
+	BaseURL string // as the SDK wants it: OpenAI's ends in /v1, Anthropic's does not
+	APIKey  string
+	Model   string
+	Env     []string // more, such as SKIP_CHECKS=images,moderations; testdata/README.md lists them
+}
+
+// RunSDK runs one of the scripts of testdata, openai_python.py, openai_node.mjs,
+// anthropic_python.py or anthropic_node.mjs, and reports each of its checks as
+// a subtest. It skips when the SDK is not there.
+func RunSDK(t *testing.T, script string, target SDKTarget) {
+	t.Helper()
+	path := filepath.Join(RepoRoot(t), "internal", "testkit", "real", "testdata", script)
+	name := strings.NewReplacer("_", "-", ".py", "", ".mjs", "").Replace(script)
+	c := need(t, name)
+	argv := []string{c.values["python"], path}
+	dir := t.TempDir()
+	if strings.HasSuffix(script, ".mjs") {
+		// Node resolves packages from where the script lies.
+		source, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, script), source, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(filepath.Join(c.values["dir"], "node_modules"), filepath.Join(dir, "node_modules")); err != nil {
+			t.Fatal(err)
+		}
+		argv = []string{NodeBin(t), filepath.Join(dir, script)}
+	}
+	env := append([]string{"BASE_URL=" + target.BaseURL, "API_KEY=" + target.APIKey, "MODEL=" + target.Model}, target.Env...)
+	out, err := runBounded(t, dir, 5*time.Minute, env, argv)
+	checks := reportChecks(t, out)
+	switch {
+	case checks == 0:
+		t.Fatalf("%s made no check: %v\n%s", script, err, out)
+	case err != nil && !t.Failed():
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+}
+
+// reportChecks makes a subtest of each line that a script prints, and counts them.
+func reportChecks(t *testing.T, out string) int {
+	n := 0
+	for line := range strings.Lines(out) {
+		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		check, why, _ := strings.Cut(rest, ": ")
+		switch word {
+		case "ok":
+			t.Run(check, func(*testing.T) {})
+		case "skip":
+			t.Run(check, func(t *testing.T) { t.Skipf("SKIP %s: %s", check, why) })
+		case "FAIL":
+			t.Run(check, func(t *testing.T) { t.Error(why) })
+		default:
+			continue
+		}
+		n++
+	}
+	return n
+}
+
+// runBounded runs a command in a process group of its own, ends the group after
+// the limit, and returns what it printed.
+func runBounded(t testing.TB, dir string, limit time.Duration, env, argv []string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(cleanEnv(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// OpenAIGoSuite runs openai-go's own test suite, as its authors compiled it
+// from the published module, against baseURL, which must be the Validator or a
+// gateway before it. run is a go test -run pattern. It returns the -v output.
+func OpenAIGoSuite(t testing.TB, baseURL, apiKey, run string) (string, error) {
+	t.Helper()
+	c := need(t, "openai-go")
+	return runBounded(t, t.TempDir(), 5*time.Minute,
+		[]string{"TEST_API_BASE_URL=" + baseURL, "OPENAI_API_KEY=" + apiKey},
+		[]string{c.values["test"], "-test.v", "-test.parallel=2", "-test.run=" + run})
+}
