@@ -1,0 +1,119 @@
+package store
+
+import (
+	"context"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/record"
+)
+
+// EnsureUser finds the person whom a token describes, links them by e-mail
+// address or creates them, as the arrival permits, in one transaction, and
+// returns their uid and the head at which they are to be seen. Calls at the
+// same time for one person give one user.
+//
+// Errors: invalid_token (the identity or the address was deleted),
+// identity_conflict (the address is somebody's who may not be linked, or who
+// has another identity of this issuer), not_found (nobody, and none may be
+// created), database_unavailable.
+func (db *Database) EnsureUser(ctx context.Context, a identity.Arrival) (uid string, head identity.Head, err error) {
+	a.Email = v1.NormalizeEmail(a.Email)
+	var changes changeSet
+	err = db.update(ctx, db.config, func(t *tx) error {
+		changes = changeSet{}
+		if uid, err = t.ensureUser(&a, &changes); err != nil {
+			return err
+		}
+		head, err = t.takeRevision(&changes)
+		return err
+	})
+	if err != nil {
+		return "", identity.Head{}, err
+	}
+	if !changes.empty() {
+		db.watch.wake()
+	}
+	return uid, head, nil
+}
+
+func (t *tx) ensureUser(a *identity.Arrival, changes *changeSet) (uid string, err error) {
+	if a.Key.Issuer == "" || a.Key.Subject == "" {
+		return "", identity.Errorf(identity.CodeInvalidToken, "the token does not say whose it is")
+	}
+	found, err := t.one(`SELECT user_uid FROM user_identities WHERE issuer = ? AND subject = ?`, []any{a.Key.Issuer, a.Key.Subject}, &uid)
+	if found || err != nil {
+		return uid, err
+	}
+	buried, err := t.tombstonesOf(a.Email, &a.Key)
+	if err != nil {
+		return "", err
+	}
+	if len(buried) > 0 {
+		return "", &identity.Error{Code: identity.CodeInvalidToken, Message: "this account was deleted",
+			Detail: "a tombstone holds the identity or the e-mail address; an admin lifts it by creating the user again"}
+	}
+	if a.Email != "" {
+		if found, err = t.one(`SELECT uid FROM users WHERE email = ?`, []any{a.Email}, &uid); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case found && a.LinkByEmail:
+		return uid, t.link(uid, a, changes)
+	case found:
+		return "", identityConflict("a user with this e-mail address exists, and this identity provider does not link by e-mail")
+	case a.Create && v1.ValidEmail(a.Email):
+		return t.createUser(a, changes)
+	default:
+		return "", &identity.Error{Code: identity.CodeNotFound, Message: "there is no user for this token",
+			Detail: "creating needs resolve.users: create and a valid e-mail address in the token"}
+	}
+}
+
+func identityConflict(detail string) error {
+	return &identity.Error{Code: identity.CodeIdentityConflict, Message: "this identity conflicts with an existing user; ask an administrator", Detail: detail}
+}
+
+func (t *tx) link(uid string, a *identity.Arrival, changes *changeSet) error {
+	other := ""
+	found, err := t.one(`SELECT subject FROM user_identities WHERE user_uid = ? AND issuer = ?`, []any{uid, a.Key.Issuer}, &other)
+	if err != nil {
+		return err
+	}
+	if found {
+		return identityConflict("the user is linked to another subject of this issuer; an admin may unlink it")
+	}
+	if err := t.insertIdentity(uid, identity.UserIdentity{Issuer: a.Key.Issuer, Subject: a.Key.Subject, LinkedAt: t.now}); err != nil {
+		return err
+	}
+	changes.add(changeUser, uid, opPut)
+	return t.auditArrival("user.link", uid, a)
+}
+
+func (t *tx) createUser(a *identity.Arrival, changes *changeSet) (string, error) {
+	uid, err := newID()
+	if err != nil {
+		return "", err
+	}
+	u := identity.User{UID: uid, Email: a.Email, DisplayName: a.DisplayName, Active: true, CreatedAt: t.now}
+	if err := t.insertUser(&u); err != nil {
+		return "", err
+	}
+	if err := t.insertIdentity(uid, identity.UserIdentity{Issuer: a.Key.Issuer, Subject: a.Key.Subject, LinkedAt: t.now}); err != nil {
+		return "", err
+	}
+	changes.add(changeUser, uid, opPut)
+	return uid, t.auditArrival("user.create", uid, a)
+}
+
+// auditArrival: the person acts for themselves, through their token.
+func (t *tx) auditArrival(action, uid string, a *identity.Arrival) error {
+	who := string(identity.UserSubject(a.Email))
+	after, err := jsonOf(map[string]string{"uid": uid, "email": a.Email, "issuer": a.Key.Issuer, "subject": a.Key.Subject})
+	if err != nil {
+		return err
+	}
+	_, err = t.putAudit([]record.AuditEntry{{Actor: who, ActorUID: uid, Via: "jwt", Action: action, Target: who, After: after, Outcome: "done"}})
+	return err
+}

@@ -1,0 +1,106 @@
+package store
+
+import (
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+)
+
+// deleteUsers removes people for good: their tokens are revoked, and a
+// tombstone keeps a token that is still valid somewhere from making them again.
+func (c *commit) deleteUsers() error {
+	for _, uid := range c.batch.DeleteUsers {
+		u, found, err := c.user(uid)
+		if err != nil {
+			return err
+		}
+		if !found {
+			continue
+		}
+		if err := c.revokeTokensOf(uid); err != nil {
+			return err
+		}
+		if err := c.leaveTombstone(&u); err != nil {
+			return err
+		}
+		// Identities and memberships go with the user (ON DELETE CASCADE).
+		if _, err := c.exec(`DELETE FROM users WHERE uid = ?`, uid); err != nil {
+			return err
+		}
+		c.changes.add(changeUser, uid, opDelete)
+	}
+	return nil
+}
+
+func (c *commit) leaveTombstone(u *identity.User) error {
+	if _, err := c.exec(`INSERT INTO tombstones (uid, email, deleted_at) VALUES (?, ?, ?)`, u.UID, u.Email, c.now.UnixMilli()); err != nil {
+		return err
+	}
+	for _, id := range u.Identities {
+		if _, err := c.exec(`INSERT INTO tombstone_identities (uid, issuer, subject) VALUES (?, ?, ?)`, u.UID, id.Issuer, id.Subject); err != nil {
+			return err
+		}
+	}
+	c.changes.add(changeTombstone, u.UID, opPut)
+	return nil
+}
+
+// liftTombstones lifts what stands in the way of a user whom an admin or SCIM
+// writes. The directory, which a mere token reaches, never comes here.
+func (t *tx) liftTombstones(u *identity.User, changes *changeSet) error {
+	uids, err := t.tombstonesOf(u.Email, nil)
+	if err != nil {
+		return err
+	}
+	for _, id := range u.Identities {
+		more, err := t.tombstonesOf("", &identity.IdentityKey{Issuer: id.Issuer, Subject: id.Subject})
+		if err != nil {
+			return err
+		}
+		uids = append(uids, more...)
+	}
+	for _, uid := range uids {
+		if _, err := t.exec(`DELETE FROM tombstones WHERE uid = ?`, uid); err != nil {
+			return err
+		}
+		changes.add(changeTombstone, uid, opDelete)
+	}
+	return nil
+}
+
+// tombstonesOf finds tombstones by address and by identity; each may be absent.
+func (t *tx) tombstonesOf(email string, key *identity.IdentityKey) (uids []string, err error) {
+	scan := func(r row) error {
+		var uid string
+		err := r.Scan(&uid)
+		uids = append(uids, uid)
+		return err
+	}
+	if email != "" {
+		if err := t.each(`SELECT uid FROM tombstones WHERE email = ?`, []any{email}, scan); err != nil {
+			return nil, err
+		}
+	}
+	if key != nil {
+		err = t.each(`SELECT uid FROM tombstone_identities WHERE issuer = ? AND subject = ?`, []any{key.Issuer, key.Subject}, scan)
+	}
+	return uids, err
+}
+
+func (t *tx) tombstone(uid string) (tomb identity.Tombstone, found bool, err error) {
+	var deleted int64
+	found, err = t.one(`SELECT uid, email, deleted_at FROM tombstones WHERE uid = ?`, []any{uid}, &tomb.UID, &tomb.Email, &deleted)
+	if err != nil || !found {
+		return tomb, false, err
+	}
+	tomb.DeletedAt = fromMillis(deleted)
+	err = t.tombstoneIdentities(&tomb)
+	return tomb, err == nil, err
+}
+
+func (t *tx) tombstoneIdentities(tomb *identity.Tombstone) error {
+	return t.each(`SELECT issuer, subject FROM tombstone_identities WHERE uid = ? ORDER BY issuer, subject`, []any{tomb.UID}, func(r row) error {
+		var k identity.IdentityKey
+		err := r.Scan(&k.Issuer, &k.Subject)
+		tomb.Identities = append(tomb.Identities, k)
+		return err
+	})
+}
