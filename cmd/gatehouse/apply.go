@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/manifest"
+)
+
+// applyFlags are what apply is told.
+type applyFlags struct {
+	files                   []string
+	dryRun, prune, takeOver bool
+	manager                 string
+}
+
+func newApply(p process) *cobra.Command {
+	var f applyFlags
+	c := &cobra.Command{
+		Use:   "apply -f FILE|DIR",
+		Short: "Write manifests to a server, all of them or none",
+		Args:  cobra.NoArgs,
+	}
+	c.Flags().StringArrayVarP(&f.files, "filename", "f", nil, "file, folder, or - for standard input; may be given again")
+	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what would change, change nothing")
+	c.Flags().BoolVar(&f.prune, "prune", false, "remove what this manager wrote before and what is not in the files")
+	c.Flags().BoolVar(&f.takeOver, "take-over", false, "take over resources that another manager writes")
+	c.Flags().StringVar(&f.manager, "manager", "default", "who writes: the resources' manager will be apply:NAME")
+	r := addRemote(c, p)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if len(f.files) == 0 {
+			return usagef("--filename: is required: the manifests to apply")
+		}
+		if !v1.ValidName(f.manager) {
+			return usagef("--manager: %q is not a name of lower-case letters, digits and hyphens", f.manager)
+		}
+		body, err := gather(p, f.files)
+		if err != nil {
+			return err
+		}
+		if len(body) == 0 && !f.prune {
+			return usagef("--filename: there are no manifests in it")
+		}
+		res, err := r.call(c.Context(), request{
+			method: http.MethodPost, path: "/api/v1/apply", media: mediaYAML, body: body,
+			query: url.Values{
+				"dryRun": {strconv.FormatBool(f.dryRun)}, "prune": {strconv.FormatBool(f.prune)},
+				"takeOver": {strconv.FormatBool(f.takeOver)}, "manager": {f.manager},
+			},
+		})
+		if err != nil {
+			return err
+		}
+		return printApplied(p, res.body, f.dryRun)
+	}
+	return c
+}
+
+// source is one file of manifests.
+type source struct {
+	name string
+	data []byte
+	docs []manifest.Document
+}
+
+// gather reads and checks every manifest here, so that mistakes are shown with
+// file, line and column, and returns all of them as one YAML stream. The files'
+// own bytes are sent: a secret in them is redacted when it is written from Go.
+func gather(p process, names []string) ([]byte, error) {
+	var sources []source
+	var errs manifest.Errors
+	for _, name := range names {
+		list, err := read(p, name)
+		if bad, ok := err.(manifest.Errors); ok { //nolint:errorlint // read returns it bare
+			errs = append(errs, bad...)
+		} else if err != nil {
+			return nil, err
+		}
+		sources = append(sources, list...)
+	}
+	if len(errs) > 0 {
+		return nil, &usageError{errs.Error()}
+	}
+	var body bytes.Buffer
+	count := 0
+	for _, s := range sources {
+		for _, d := range s.docs {
+			for _, note := range d.Notes {
+				_, _ = fmt.Fprintln(p.err, "gatehouse: note: "+note)
+			}
+		}
+		if len(s.docs) == 0 {
+			continue
+		}
+		text, err := stream(s)
+		if err != nil {
+			return nil, err
+		}
+		if count > 0 {
+			body.WriteString("\n---\n")
+		}
+		body.Write(text)
+		count += len(s.docs)
+	}
+	// What the server will read must be what was read here.
+	again, err := manifest.Parse("all manifests together", body.Bytes())
+	if err != nil {
+		return nil, &usageError{err.Error()}
+	}
+	if count > 0 && len(again) != count {
+		return nil, fmt.Errorf("the files hold %d manifests, but together they read as %d; apply them one by one", count, len(again))
+	}
+	return body.Bytes(), nil
+}
+
+// read reads the manifests of one -f.
+func read(p process, name string) ([]source, error) {
+	if name == "-" {
+		data, err := io.ReadAll(p.in)
+		if err != nil {
+			return nil, fmt.Errorf("standard input: %w", err)
+		}
+		docs, err := manifest.Parse("stdin", data)
+		return []source{{name: "stdin", data: data, docs: docs}}, err
+	}
+	docs, err := manifest.ReadPath(name)
+	if err != nil {
+		return nil, readError(err)
+	}
+	var list []source
+	for _, d := range docs {
+		if n := len(list); n > 0 && list[n-1].name == d.File {
+			list[n-1].docs = append(list[n-1].docs, d)
+			continue
+		}
+		data, err := os.ReadFile(d.File)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, source{name: d.File, data: data, docs: []manifest.Document{d}})
+	}
+	return list, nil
+}
+
+// readError makes a file that cannot be read a mistake of usage.
+func readError(err error) error {
+	if bad, ok := err.(manifest.Errors); ok { //nolint:errorlint // ReadPath returns it bare
+		return bad
+	}
+	return usagef("--filename: %v", err)
+}
+
+// stream returns a file's manifests as part of a YAML stream.
+func stream(s source) ([]byte, error) {
+	secret := false
+	var resources []v1.Resource
+	for _, d := range s.docs {
+		resources = append(resources, d.Resource)
+		for _, f := range d.Resource.Secrets() {
+			secret = secret || f.Value.Value != ""
+		}
+	}
+	if secret {
+		var compact bytes.Buffer
+		if json.Valid(s.data) && json.Compact(&compact, s.data) == nil {
+			return compact.Bytes(), nil // tabs are not YAML
+		}
+		return s.data, nil
+	}
+	// A bare file of authz_rules takes its name from the file's, which the
+	// stream does not have; written from Go it has it.
+	return manifest.MarshalAll(resources)
+}
+
+// applied is the answer of /api/v1/apply.
+type applied struct {
+	Results []struct {
+		Kind   v1.Kind `json:"kind"`
+		Name   string  `json:"name"`
+		Action string  `json:"action"`
+		Diff   string  `json:"diff"`
+	} `json:"results"`
+	Warnings []string `json:"warnings"`
+}
+
+func printApplied(p process, body []byte, dryRun bool) error {
+	var a applied
+	if err := json.Unmarshal(body, &a); err != nil {
+		return fmt.Errorf("the server's answer cannot be read: %w", err)
+	}
+	for _, w := range a.Warnings {
+		_, _ = fmt.Fprintln(p.err, "gatehouse: warning: "+w)
+	}
+	suffix := ""
+	if dryRun {
+		suffix = " (dry run)"
+	}
+	for _, o := range a.Results {
+		if _, err := fmt.Fprintf(p.out, "%s/%s %s%s\n", o.Kind.Slug(), o.Name, o.Action, suffix); err != nil {
+			return err
+		}
+		if dryRun && o.Diff != "" {
+			if _, err := fmt.Fprint(p.out, o.Diff); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

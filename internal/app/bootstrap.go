@@ -1,0 +1,84 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/record"
+)
+
+// bootstrapLife is how long the one-time admin token works at most.
+const bootstrapLife = time.Hour
+
+// bootstrap writes a one-time admin token where there is no admin and no
+// directory of manifests that could name one. Each start without an admin makes
+// a new one and ends the last, so that nobody is locked out and no old file
+// works. It returns the path, or nothing where there is no need.
+func (a *App) bootstrap(ctx context.Context) (string, error) {
+	file := a.cfg.BootstrapTokenFile()
+	s := a.publisher.Load()
+	if file == "" || s == nil {
+		return "", nil
+	}
+	if s.HasAdmin() || a.cfg.Manifests.Dir != "" || a.opt.Dev {
+		removeIfThere(file)
+		return "", nil
+	}
+	old, err := a.db.Tokens(ctx, "")
+	if err != nil {
+		return "", err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return "", err
+	}
+	token := identity.NewToken(identity.TokenPersonal)
+	now := a.now().UTC()
+	batch := record.Batch{PutTokens: []identity.Token{{
+		ID: id.String(), Kind: identity.TokenPersonal, Name: "bootstrap", Digest: identity.DigestOf(token), Bootstrap: true,
+		CreatedAt: now, ExpiresAt: now.Add(bootstrapLife), CreatedBy: "system",
+	}}}
+	for _, t := range old {
+		if t.RevokedAt == nil {
+			batch.RevokeTokens = append(batch.RevokeTokens, t.ID)
+		}
+	}
+	batch.Audit = []record.AuditEntry{{
+		At: now, Actor: "system:bootstrap", Action: "token.create", Target: "token:" + id.String(), Outcome: "done",
+	}}
+	if err := writePrivate(file, token+"\n"); err != nil {
+		return "", fmt.Errorf("bootstrap.tokenFile: %w", err)
+	}
+	head, err := a.db.Commit(ctx, &batch)
+	if err != nil {
+		return "", err
+	}
+	return file, a.publisher.WaitFor(ctx, head)
+}
+
+// writePrivate replaces a file by one that only its owner may read.
+func writePrivate(file, content string) error {
+	f, err := os.CreateTemp(filepath.Dir(file), ".token-*") // 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
+
+func removeIfThere(file string) { _ = os.Remove(file) } // it works no longer, so leaving it is no harm

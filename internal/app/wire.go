@@ -1,0 +1,228 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/gatehouse-ai/gatehouse/internal/app/settings"
+	"github.com/gatehouse-ai/gatehouse/internal/authn"
+	"github.com/gatehouse-ai/gatehouse/internal/authn/keyring"
+	"github.com/gatehouse-ai/gatehouse/internal/control/api"
+	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
+	"github.com/gatehouse-ai/gatehouse/internal/gateway"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/ledger"
+	"github.com/gatehouse-ai/gatehouse/internal/secret"
+	"github.com/gatehouse-ai/gatehouse/internal/secret/env"
+	"github.com/gatehouse-ai/gatehouse/internal/secret/file"
+	"github.com/gatehouse-ai/gatehouse/internal/secret/stored"
+	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
+)
+
+// allow is what resources made through the API may read of this host.
+func (a *App) allow() secret.Allow {
+	allow := secret.Allow{Env: a.cfg.Secrets.AllowEnv, Files: a.cfg.Secrets.AllowFiles}
+	ref, _ := a.cfg.MasterKeyRef()
+	if name, ok := strings.CutPrefix(ref, "env:"); ok {
+		allow.NeverEnv = []string{name}
+	}
+	if path, ok := strings.CutPrefix(ref, "file:"); ok {
+		allow.NeverFiles = []string{path}
+	}
+	return allow
+}
+
+// makeRuntimes makes what outlives snapshots.
+func (a *App) makeRuntimes(context.Context) error {
+	allow := a.allow()
+	if err := allow.Validate(); err != nil {
+		return err
+	}
+	keyDir := ""
+	if dir := a.cfg.DataDir(); dir != "" {
+		keyDir = filepath.Join(dir, "keys")
+	}
+	a.ring = keyring.New(keyring.Options{Clock: a.now, Dir: keyDir, Log: a.log})
+	a.onStop(func(context.Context) error { a.ring.Close(); return nil })
+
+	files := file.New(file.Options{Log: a.log})
+	a.onStop(func(context.Context) error { files.Close(); return nil })
+	a.secrets = secret.New(secret.Options{Allow: allow, Clock: a.now, Log: a.log, Backends: map[secret.Kind]secret.Backend{
+		secret.KindEnv:    env.New(lookupIn(a.opt.Environ)),
+		secret.KindFile:   files,
+		secret.KindStored: stored.New(a.db, a.keys),
+	}})
+	a.onStop(func(context.Context) error { a.secrets.Close(); return nil })
+
+	a.ledger = ledger.New(ledger.Options{Sink: a.db, Toucher: a.db, Clock: a.now, Log: a.log})
+	a.onStop(a.ledger.Close)
+	return nil
+}
+
+// lookupIn looks a variable up in an environment, the last of a name as the
+// process itself would see it.
+func lookupIn(environ []string) func(string) (string, bool) {
+	m := map[string]string{}
+	for _, kv := range environ {
+		k, v, _ := strings.Cut(kv, "=")
+		m[k] = v
+	}
+	return func(k string) (string, bool) { v, ok := m[k]; return v, ok }
+}
+
+// makeWings makes the two wings. They know each other by the snapshot only.
+func (a *App) makeWings(context.Context) error {
+	keyRun := &keyRuntime{ring: a.ring, allow: a.allow(), log: func(p string, err error) {
+		a.log.Error("an identity provider's CA may not be read; its tokens are answered with 503", "provider", p, "error", err)
+	}}
+	secretRun := &secretRuntime{cache: a.secrets}
+	gatewayRun := &lateRuntime{}
+	a.publisher = snapshot.NewPublisher(snapshot.Options{
+		Loader: a.db, Runtimes: []snapshot.Runtime{keyRun, secretRun, gatewayRun},
+		MaxStaleness: a.cfg.Snapshot.MaxStaleness, Now: a.now, Log: a.log,
+	})
+	options := authn.Options{Keys: a.ring, Directory: directory{a.db}, Snapshots: a.publisher, Now: a.now}
+	a.explainer = authn.New(options)
+	callers := a.explainer
+	if !a.cfg.Compat.AuthEnabled {
+		options.Anonymous = anonymous
+		callers = authn.New(options)
+		a.log.Warn("AUTH_ENABLE=false: the model routes are open to everybody on this machine; the control API is not")
+	}
+	addr := clientAddr(a.cfg.Server.TrustedProxies)
+	a.gateway = gateway.New(gateway.Options{
+		Snapshots: a.publisher, Authenticator: callers, Recorder: a.ledger, Keys: keysByUID{secretRun, a.publisher},
+		MaxBody: int64(a.cfg.Server.MaxBody), FirstByteTimeout: a.cfg.Upstream.FirstByteTimeout,
+		StreamIdleTimeout: a.cfg.Upstream.StreamIdleTimeout, ClientAddr: addr, CORSOrigins: a.cfg.Server.CORS.Origins,
+		Now: a.now, Log: a.log, Metrics: a.registry,
+	})
+	gatewayRun.runtime = a.gateway
+	a.onStop(func(context.Context) error { a.gateway.Close(); return nil })
+	control, err := api.New(api.Options{
+		Snapshots: a.publisher, Authenticator: a.explainer, Explainer: a.explainer, Writer: a.db, Resources: a.db, People: a.db,
+		Tokens: a.db, Audit: a.db, Logs: a.db, Sealer: a.keys, Allow: a.allow(), ExternalURL: a.url, Addr: addr, Now: a.now, Log: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.control = control.Handler()
+	a.applier = control.Applier()
+	return nil
+}
+
+// keysByUID finds the account first.
+type keysByUID struct {
+	secrets   *secretRuntime
+	publisher *snapshot.Publisher
+}
+
+// Key returns the key of an account.
+func (k keysByUID) Key(uid string) (string, error) {
+	for _, acc := range k.publisher.Load().Accounts() {
+		if acc.UID == uid {
+			return k.secrets.Key(acc)
+		}
+	}
+	return "", identity.Errorf(identity.CodeSecretUnavailable, "the account is gone")
+}
+
+// lateRuntime stands for a runtime that is made after the publisher.
+type lateRuntime struct{ runtime snapshot.Runtime }
+
+// Reconcile passes on.
+func (l *lateRuntime) Reconcile(prev, next *snapshot.Snapshot) {
+	if l.runtime != nil {
+		l.runtime.Reconcile(prev, next)
+	}
+}
+
+// directory is the store as authn asks it.
+type directory struct {
+	store interface {
+		EnsureUser(ctx context.Context, a identity.Arrival) (string, identity.Head, error)
+	}
+}
+
+// Ensure creates or links a person.
+func (d directory) Ensure(ctx context.Context, who identity.Arrival) (string, identity.Head, error) {
+	return d.store.EnsureUser(ctx, who)
+}
+
+// anonymous is who a caller is while authentication is switched off.
+func anonymous(s *snapshot.Snapshot) *identity.Principal {
+	p := &identity.Principal{Kind: identity.KindExternal, Name: settings.EnvCallers}
+	s.Finish(p, []identity.Subject{identity.ExternalIdentitySubject(settings.EnvCallers)})
+	return p
+}
+
+// follow publishes the first snapshot and follows the store.
+func (a *App) follow(ctx context.Context) error {
+	if err := a.publisher.Start(ctx); err != nil {
+		return fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
+	}
+	a.onStop(func(context.Context) error { a.publisher.Close(); return nil })
+	return nil
+}
+
+// configure writes what the environment, gatehouse dev and manifests.dir say,
+// and makes the one-time admin token.
+func (a *App) configure(ctx context.Context) error {
+	resources, notices, err := settings.EnvResources(a.cfg.Compat, a.opt.Environ, a.opt.Dev)
+	if err != nil {
+		return err
+	}
+	for _, n := range notices {
+		a.log.Warn(n.String())
+	}
+	a.env = &environment{applier: a.applier, resources: resources, snapshots: a.publisher}
+	a.health = &health{publisher: a.publisher, ring: a.ring, secrets: a.secrets, now: a.now}
+	if a.opt.Dev {
+		if err := a.configureDev(ctx); err != nil {
+			return err
+		}
+	}
+	if dir := a.cfg.Manifests.Dir; dir != "" {
+		w := &manifestWatcher{dir: dir, applier: a.applier, env: a.env, log: a.log}
+		if err := w.start(ctx); err != nil {
+			return err
+		}
+		a.onStop(func(context.Context) error { w.close(); return nil })
+		a.health.manifests = w
+	} else if err := a.env.apply(ctx, nil); err != nil {
+		return err
+	}
+	a.warn()
+	a.bootstrapFile, err = a.bootstrap(ctx)
+	return err
+}
+
+// warn says at every start what trusts more than is wise.
+func (a *App) warn() {
+	for _, p := range a.publisher.Load().Problems() {
+		a.log.Warn("configuration", "resource", p.Resource, "problem", p.Message)
+	}
+}
+
+// configureDev writes the resources of gatehouse dev, as the operator would.
+func (a *App) configureDev(ctx context.Context) error {
+	docs, err := devDocuments(a.idpURL)
+	if err != nil {
+		return err
+	}
+	_, err = a.applier.Apply(ctx, apply.SystemActor("apply:dev"), apply.Request{Documents: docs, Prune: true})
+	return err
+}
+
+// announce tells people where things are.
+func (a *App) announce() {
+	if a.opt.Dev {
+		_, _ = fmt.Fprint(a.opt.Out, a.devWelcome())
+		return
+	}
+	_, _ = fmt.Fprintf(a.opt.Out, "gateway, control API, console: %s\nmetrics, readiness: %s\n", a.url, a.opsURL)
+	if a.bootstrapFile != "" {
+		_, _ = fmt.Fprintf(a.opt.Out, "one-time admin token (until the first tenant-admin, %s at most): %s\n", bootstrapLife, a.bootstrapFile)
+	}
+}

@@ -1,0 +1,345 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/record"
+)
+
+// Token is a token as it is shown: everything but itself.
+type Token struct {
+	ID string `json:"id"`
+	// Kind is personal-access-token or virtual-account-token.
+	Kind       string              `json:"kind"`
+	Name       string              `json:"name"`
+	CreatedAt  time.Time           `json:"createdAt"`
+	ExpiresAt  time.Time           `json:"expiresAt"`
+	RevokedAt  *time.Time          `json:"revokedAt,omitempty"`
+	LastUsedAt *time.Time          `json:"lastUsedAt,omitempty"`
+	CreatedBy  string              `json:"createdBy,omitempty"`
+	Narrowing  *identity.Narrowing `json:"narrowing,omitempty"`
+}
+
+// NewToken is a token that was just made. It is never shown again.
+type NewToken struct {
+	Token
+	Secret string `json:"token"`
+}
+
+// TokenList is all tokens of somebody, the newest last.
+type TokenList struct {
+	Items []Token `json:"items"`
+}
+
+// TokenWrite asks for a token.
+type TokenWrite struct {
+	// Name is for people.
+	Name string `json:"name"`
+	// ExpiresIn is a length of time such as 90d. Default: 90d or the longest
+	// that is allowed; for a virtual account its token.expiresAfter.
+	ExpiresIn v1.Duration `json:"expiresIn,omitempty"`
+	// Narrowing makes the token weaker than its owner. A list that is left out
+	// is no limit, an empty one permits nothing.
+	Narrowing json.RawMessage `json:"narrowing,omitempty"`
+}
+
+func (a *API) tokenOperations() []operation {
+	mine, users, account := base+"/me/tokens", base+"/users/{user}/tokens", base+"/virtual-accounts/{name}/tokens"
+	vat := identity.PermVirtualAccountTokens
+	return []operation{
+		{ID: "list-my-tokens", Method: http.MethodGet, Path: mine, Summary: "List my personal access tokens", Permission: authenticated, On: onSelf,
+			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).myTokens},
+		{ID: "create-my-token", Method: http.MethodPost, Path: mine, Summary: "Make a personal access token", Permission: identity.PermTokenCreateOwn, On: onTenant,
+			AuditAction: "token.create", Body: TokenWrite{}, Answer: NewToken{}, Status: http.StatusCreated, run: (*call).createMyToken},
+		{ID: "revoke-my-tokens", Method: http.MethodDelete, Path: mine, Summary: "Revoke all my personal access tokens", Permission: authenticated, On: onSelf,
+			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeMyTokens},
+		{ID: "revoke-my-token", Method: http.MethodDelete, Path: mine + "/{id}", Summary: "Revoke one of my personal access tokens", Permission: authenticated, On: onSelf,
+			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeMyToken},
+		{ID: "list-user-tokens", Method: http.MethodGet, Path: users, Summary: "List a person's tokens", Permission: identity.PermTokenReadAll, On: onTenant,
+			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).userTokens},
+		{ID: "revoke-user-tokens", Method: http.MethodDelete, Path: users, Summary: "Revoke all of a person's tokens", Permission: identity.PermTokenRevokeAll, On: onTenant,
+			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeUserTokens},
+		{ID: "list-virtual-account-tokens", Method: http.MethodGet, Path: account, Summary: "List a virtual account's tokens", Permission: vat, On: onResource,
+			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).accountTokens},
+		{ID: "create-virtual-account-token", Method: http.MethodPost, Path: account, Summary: "Make a virtual account's token", Permission: vat, On: onResource,
+			AuditAction: "token.create", Body: TokenWrite{}, Answer: NewToken{}, Status: http.StatusCreated, run: (*call).createAccountToken},
+		{ID: "revoke-virtual-account-token", Method: http.MethodDelete, Path: account + "/{id}", Summary: "Revoke one of a virtual account's tokens", Permission: vat, On: onResource,
+			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeAccountToken},
+	}
+}
+
+func shown(t *identity.Token) Token {
+	return Token{
+		ID: t.ID, Kind: t.Kind.String(), Name: t.Name, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt, RevokedAt: t.RevokedAt,
+		LastUsedAt: t.LastUsedAt, CreatedBy: t.CreatedBy, Narrowing: t.Narrowing,
+	}
+}
+
+// me refuses callers who have no tokens of their own, and narrowed tokens,
+// which manage nothing.
+func (c *call) me() (uid string, err error) {
+	p := c.caller.Principal
+	c.about = string(p.Kind) + ":" + p.Name
+	if p.Kind != identity.KindUser || p.UID == "" {
+		return "", identity.Errorf(identity.CodePermissionDenied, "only a user has personal access tokens")
+	}
+	if c.caller.Grant.Narrowing != nil {
+		return "", identity.Errorf(identity.CodePermissionDenied, "a narrowed token mints no tokens and manages nothing")
+	}
+	return p.UID, nil
+}
+
+func (c *call) tokens(owner string) (*answer, error) {
+	list, err := c.opt.Tokens.Tokens(c.r.Context(), owner)
+	if err != nil {
+		return nil, err
+	}
+	page := TokenList{Items: []Token{}}
+	for i := range list {
+		page.Items = append(page.Items, shown(&list[i]))
+	}
+	return &answer{body: page}, nil
+}
+
+func (c *call) myTokens() (*answer, error) {
+	uid, err := c.me()
+	if err != nil {
+		return nil, err
+	}
+	return c.tokens(uid)
+}
+
+func (c *call) createMyToken() (*answer, error) {
+	uid, err := c.me()
+	if err != nil {
+		return nil, err
+	}
+	longest := c.snap.Settings().PersonalAccessTokenMaxAge.Std()
+	t, err := c.newToken(identity.TokenPersonal, min(90*24*time.Hour, longest), longest)
+	if err != nil {
+		return nil, err
+	}
+	t.Owner = uid
+	return c.mint(t, nil)
+}
+
+// newToken reads what is asked for.
+func (c *call) newToken(kind identity.TokenKind, usual, longest time.Duration) (*identity.Token, error) {
+	var body TokenWrite
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	life, err := body.ExpiresIn.Parse()
+	switch {
+	case err != nil:
+		return nil, identity.Errorf(identity.CodeInvalidRequest, "expiresIn: %v", err)
+	case body.ExpiresIn == "":
+		life = usual
+	case life < time.Minute:
+		return nil, identity.Errorf(identity.CodeInvalidRequest, "expiresIn must be a minute at least")
+	}
+	if life > longest {
+		return nil, identity.Errorf(identity.CodeInvalidRequest, "expiresIn must be at most %s here", longest)
+	}
+	if body.Name = strings.TrimSpace(body.Name); body.Name == "" || len(body.Name) > 128 {
+		return nil, identity.Errorf(identity.CodeInvalidRequest, "name must have 1 to 128 bytes")
+	}
+	t := &identity.Token{Kind: kind, Name: body.Name, ExpiresAt: c.now.Add(life).UTC(), CreatedBy: string(c.caller.Principal.Kind) + ":" + c.caller.Principal.Name}
+	t.Narrowing, err = c.narrowing(body.Narrowing)
+	return t, err
+}
+
+// narrowing reads what a token is limited to. null is refused: it would have
+// to mean either nothing or everything.
+func (c *call) narrowing(raw json.RawMessage) (*identity.Narrowing, error) {
+	if raw == nil {
+		return nil, nil
+	}
+	var fields map[string]json.RawMessage
+	wrong := func(format string, args ...any) error {
+		return identity.Errorf(identity.CodeInvalidRequest, "narrowing: "+format, args...)
+	}
+	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
+		return nil, wrong("must be an object")
+	}
+	for name, v := range fields {
+		if bytes.Equal(bytes.TrimSpace(v), []byte("null")) {
+			return nil, wrong("%s is null; leave it out for no limit, or send an empty list for nothing", name)
+		}
+	}
+	n := &identity.Narrowing{}
+	if err := strictJSON(raw, n); err != nil {
+		return nil, err
+	}
+	for _, m := range n.Models {
+		if _, _, ok := v1.SplitFQN(m); !ok {
+			return nil, wrong("%q is not a model; write account/model, or account/* for all of an account", m)
+		}
+	}
+	for _, list := range [][]string{n.MCPServers, n.Agents} {
+		for _, name := range list {
+			if !v1.ValidName(name) {
+				return nil, wrong("%q is not a name", name)
+			}
+		}
+	}
+	if n.NotAfter != nil && !n.NotAfter.After(c.now) {
+		return nil, wrong("notAfter has passed")
+	}
+	if len(n.Models)+len(n.MCPServers)+len(n.Agents)+len(n.CIDR) > 1000 {
+		return nil, wrong("at most 1000 entries")
+	}
+	return n, nil
+}
+
+// mint makes the token. It leaves in this answer and is nowhere else.
+func (c *call) mint(t *identity.Token, conditions []record.Condition) (*answer, error) {
+	plain := identity.NewToken(t.Kind)
+	t.ID, t.Digest, t.CreatedAt = newRequestID(nil), identity.DigestOf(plain), c.now.UTC()
+	e := c.entry("token.create", c.about, apply.OutcomeDone)
+	e.After = asJSON(shown(t))
+	b := &record.Batch{Conditions: conditions, PutTokens: []identity.Token{*t}, Audit: []record.AuditEntry{e}}
+	if err := c.commit(b); err != nil {
+		return nil, err
+	}
+	return &answer{body: NewToken{Token: shown(&b.PutTokens[0]), Secret: plain}}, nil
+}
+
+// revoke ends tokens of one owner. A token of somebody else is not there.
+func (c *call) revoke(owner, id string) error {
+	list, err := c.opt.Tokens.Tokens(c.r.Context(), owner)
+	if err != nil {
+		return err
+	}
+	b := &record.Batch{}
+	for i := range list {
+		if id != "" && list[i].ID != id {
+			continue
+		}
+		found := shown(&list[i])
+		if list[i].RevokedAt != nil {
+			if id != "" {
+				return nil // it is revoked, which is what was wanted
+			}
+			continue
+		}
+		e := c.entry("token.revoke", c.about, apply.OutcomeDone)
+		e.Before = asJSON(found)
+		b.RevokeTokens, b.Audit = append(b.RevokeTokens, found.ID), append(b.Audit, e)
+	}
+	if len(b.RevokeTokens) == 0 {
+		if id != "" {
+			return identity.Errorf(identity.CodeNotFound, "there is no such token")
+		}
+		return nil
+	}
+	return c.commit(b)
+}
+
+func (c *call) revokeMyTokens() (*answer, error) {
+	uid, err := c.me()
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.revoke(uid, "")
+}
+
+func (c *call) revokeMyToken() (*answer, error) {
+	uid, err := c.me()
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.revoke(uid, c.r.PathValue("id"))
+}
+
+func (c *call) userTokens() (*answer, error) {
+	u, err := c.user(identity.PermTokenReadAll)
+	if err != nil {
+		return nil, err
+	}
+	return c.tokens(u.UID)
+}
+
+func (c *call) revokeUserTokens() (*answer, error) {
+	u, err := c.user(identity.PermTokenRevokeAll)
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.revoke(u.UID, "")
+}
+
+// account finds the virtual account of the path and asks for its tokens.
+func (c *call) account() (*v1.VirtualAccount, error) {
+	key := c.key(v1.KindVirtualAccount)
+	hidden := identity.Errorf(identity.CodeNotFound, "there is no %s that you may see", c.about)
+	r, err := c.opt.Resources.Resource(c.r.Context(), key)
+	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
+		return nil, hidden
+	}
+	if err != nil {
+		return nil, err
+	}
+	v, ok := r.(*v1.VirtualAccount)
+	if !ok {
+		return nil, fmt.Errorf("%s is stored as a %T", c.about, r)
+	}
+	if err := c.may(identity.PermVirtualAccountTokens, apply.Target(c.snap, v)); err != nil {
+		if !c.mayRead(v) {
+			return nil, hidden
+		}
+		return nil, err
+	}
+	return v, nil
+}
+
+func (c *call) accountTokens() (*answer, error) {
+	v, err := c.account()
+	if err != nil {
+		return nil, err
+	}
+	return c.tokens(v.UID)
+}
+
+// longestAccountToken is the longest life of a virtual account's token.
+const longestAccountToken = 3650 * 24 * time.Hour
+
+func (c *call) createAccountToken() (*answer, error) {
+	v, err := c.account()
+	if err != nil {
+		return nil, err
+	}
+	t, err := c.newToken(identity.TokenVirtualAccount, v.Spec.Token.ExpiresAfter.Std(), longestAccountToken)
+	if err != nil {
+		return nil, err
+	}
+	t.Owner = v.UID
+	// The account must still be the one that was asked about: its team decides
+	// who may do this.
+	return c.mint(t, []record.Condition{{Key: identity.ResourceKey{Kind: v1.KindVirtualAccount, Name: v.Name}, ResourceVersion: v.ResourceVersion}})
+}
+
+func (c *call) revokeAccountToken() (*answer, error) {
+	v, err := c.account()
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.revoke(v.UID, c.r.PathValue("id"))
+}
+
+// asJSON is for the audit; nothing that goes there can fail to be written.
+func asJSON(v any) json.RawMessage {
+	j, err := json.Marshal(v)
+	if err != nil {
+		return json.RawMessage(`"cannot be shown"`)
+	}
+	return j
+}

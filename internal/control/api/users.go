@@ -1,0 +1,228 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/record"
+)
+
+// UserList is one page of people, by e-mail address.
+type UserList struct {
+	Items      []identity.User `json:"items"`
+	NextCursor string          `json:"nextCursor,omitempty"`
+}
+
+// UserWrite is what can be written of a person. What is left out stays as it
+// is; for a new person it is empty, and active.
+type UserWrite struct {
+	UserName    *string `json:"userName,omitempty"`
+	DisplayName *string `json:"displayName,omitempty"`
+	Active      *bool   `json:"active,omitempty"`
+}
+
+func (a *API) userOperations() []operation {
+	users, one := base+"/users", base+"/users/{user}"
+	return []operation{
+		{
+			ID: "list-users", Method: http.MethodGet, Path: users, Summary: "List people", Permission: identity.PermUserRead, On: onTenant,
+			AuditAction: notAudited, Query: paging(), Answer: UserList{}, Status: http.StatusOK, run: (*call).listUsers,
+		},
+		{
+			ID: "get-user", Method: http.MethodGet, Path: one, Summary: "Read a person by uid or e-mail address", Permission: identity.PermUserRead,
+			On: onResource, AuditAction: notAudited, Answer: identity.User{}, Status: http.StatusOK, run: (*call).getUser,
+		},
+		{
+			ID: "put-user", Method: http.MethodPut, Path: one, Summary: "Create or change a person by e-mail address", Permission: identity.PermUserUpdate,
+			On: onResource, AuditAction: "user.update", Body: UserWrite{}, Answer: identity.User{}, Status: http.StatusOK, run: (*call).putUser,
+		},
+		{
+			ID: "delete-user", Method: http.MethodDelete, Path: one, Summary: "Remove a person for good: tokens are revoked, a tombstone is left",
+			Permission: identity.PermUserDelete, On: onResource, AuditAction: "user.delete", Status: http.StatusNoContent, run: (*call).deleteUser,
+		},
+		{
+			ID: "unlink-user", Method: http.MethodDelete, Path: one + "/identities", Summary: "Forget how identity providers name a person",
+			Permission: identity.PermUserUpdate, On: onResource, AuditAction: "user.unlink", Status: http.StatusNoContent,
+			Query: []query{{"issuer", "Only the identities of this issuer.", text()}}, run: (*call).unlinkUser,
+		},
+	}
+}
+
+func (c *call) listUsers() (*answer, error) {
+	limit, err := c.limit()
+	if err != nil {
+		return nil, err
+	}
+	after, err := c.after("users")
+	if err != nil {
+		return nil, err
+	}
+	// One more than is shown tells whether there are more.
+	list, err := c.opt.People.Users(c.r.Context(), after, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	page := UserList{Items: []identity.User{}}
+	page.Items = append(page.Items, list[:min(limit, len(list))]...)
+	if len(list) > limit {
+		if page.NextCursor, err = c.cursor("users", list[limit-1].Email); err != nil {
+			return nil, err
+		}
+	}
+	return &answer{body: page}, nil
+}
+
+// mayUser asks on the person.
+func (c *call) mayUser(perm identity.Permission, email string) error {
+	return c.may(perm, c.snap.Target(identity.ResourceRef("user:"+email)))
+}
+
+// user finds the person of the path for one of several permissions. One whom
+// the caller may not read is as absent as one who does not exist.
+func (c *call) user(perm identity.Permission) (identity.User, error) {
+	name := c.r.PathValue("user")
+	hidden := identity.Errorf(identity.CodeNotFound, "there is no such user that you may see")
+	var u identity.User
+	var err error
+	if strings.Contains(name, "@") {
+		u, err = c.opt.People.UserByEmail(c.r.Context(), v1.NormalizeEmail(name))
+	} else {
+		u, err = c.opt.People.User(c.r.Context(), name)
+	}
+	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
+		c.about = "user:" + v1.NormalizeEmail(name)
+		return u, hidden
+	}
+	if err != nil {
+		return u, err
+	}
+	c.about = "user:" + u.Email
+	if err := c.mayUser(perm, u.Email); err != nil {
+		if c.mayUser(identity.PermUserRead, u.Email) != nil {
+			return u, hidden
+		}
+		return u, err
+	}
+	return u, nil
+}
+
+func (c *call) getUser() (*answer, error) {
+	u, err := c.user(identity.PermUserRead)
+	if err != nil {
+		return nil, err
+	}
+	return &answer{body: u}, nil
+}
+
+func (c *call) putUser() (*answer, error) {
+	email := v1.NormalizeEmail(c.r.PathValue("user"))
+	c.about = "user:" + email
+	old, err := c.opt.People.UserByEmail(c.r.Context(), email)
+	exists := err == nil
+	if err != nil && !errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
+		return nil, err
+	}
+	// Somebody who may create but not read learns nothing of who exists.
+	perm := identity.PermUserCreate
+	if exists && (c.mayUser(identity.PermUserUpdate, email) == nil || c.mayUser(identity.PermUserRead, email) == nil) {
+		perm = identity.PermUserUpdate
+	}
+	if err := c.mayUser(perm, email); err != nil {
+		return nil, err
+	}
+	if exists && perm == identity.PermUserCreate {
+		return nil, identity.Errorf(identity.CodeConflict, "this e-mail address is taken")
+	}
+	var body UserWrite
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	next := old
+	if !exists {
+		if !v1.ValidEmail(email) {
+			return nil, identity.Errorf(identity.CodeInvalidRequest, "the path must name an e-mail address")
+		}
+		next = identity.User{Email: email, Active: true}
+	}
+	if err := c.change(&next, &body); err != nil {
+		return nil, err
+	}
+	return c.writeUser(exists, &old, next)
+}
+
+// change puts what was sent into a person. A user name can be named by
+// AuthzRules, so giving one is granting what it has.
+func (c *call) change(u *identity.User, w *UserWrite) error {
+	if w.DisplayName != nil {
+		u.DisplayName = *w.DisplayName
+	}
+	if w.Active != nil {
+		u.Active = *w.Active
+	}
+	if len(u.DisplayName) > 256 {
+		return identity.Errorf(identity.CodeInvalidRequest, "displayName must have at most 256 bytes")
+	}
+	if w.UserName == nil || *w.UserName == u.UserName {
+		return nil
+	}
+	name := strings.TrimSpace(*w.UserName)
+	if len(name) > 254 || strings.ContainsAny(name, ":@") || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }) {
+		return identity.Errorf(identity.CodeInvalidRequest, "userName must have at most 254 bytes and neither : nor @")
+	}
+	u.UserName = name
+	if name == "" {
+		return nil
+	}
+	return c.applier.MayMake(c.r.Context(), c.actor(apply.ManagerAPI), apply.UserNameSubject(name), identity.PermRoleBind)
+}
+
+func (c *call) writeUser(exists bool, old *identity.User, next identity.User) (*answer, error) {
+	action := "user.update"
+	if !exists {
+		action = "user.create"
+	}
+	e := c.entry(action, c.about, apply.OutcomeDone)
+	if exists {
+		e.Before = asJSON(old)
+	}
+	e.After = asJSON(&next)
+	b := &record.Batch{PutUsers: []identity.User{next}, Audit: []record.AuditEntry{e}}
+	if err := c.commit(b); err != nil {
+		return nil, err
+	}
+	ans := &answer{body: b.PutUsers[0]}
+	if !exists {
+		ans.status = http.StatusCreated
+	}
+	return ans, nil
+}
+
+func (c *call) deleteUser() (*answer, error) {
+	u, err := c.user(identity.PermUserDelete)
+	if err != nil {
+		return nil, err
+	}
+	e := c.entry("user.delete", c.about, apply.OutcomeDone)
+	e.Before = asJSON(&u)
+	return nil, c.commit(&record.Batch{DeleteUsers: []string{u.UID}, Audit: []record.AuditEntry{e}})
+}
+
+func (c *call) unlinkUser() (*answer, error) {
+	u, err := c.user(identity.PermUserUpdate)
+	if err != nil {
+		return nil, err
+	}
+	issuer := c.r.URL.Query().Get("issuer")
+	next := u
+	next.Identities = slices.DeleteFunc(slices.Clone(u.Identities), func(id identity.UserIdentity) bool {
+		return issuer == "" || id.Issuer == issuer
+	})
+	e := c.entry("user.unlink", c.about, apply.OutcomeDone)
+	e.Before, e.After = asJSON(&u), asJSON(&next)
+	return nil, c.commit(&record.Batch{PutUsers: []identity.User{next}, Audit: []record.AuditEntry{e}})
+}
