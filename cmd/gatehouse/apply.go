@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/client"
 	"github.com/gatehouse-ai/gatehouse/internal/manifest"
 )
 
@@ -50,17 +48,15 @@ func newApply(p process) *cobra.Command {
 		if len(body) == 0 && !f.prune {
 			return usagef("--filename: there are no manifests in it")
 		}
-		res, err := r.call(c.Context(), request{
-			method: http.MethodPost, path: "/api/v1/apply", media: mediaYAML, body: body,
-			query: url.Values{
-				"dryRun": {strconv.FormatBool(f.dryRun)}, "prune": {strconv.FormatBool(f.prune)},
-				"takeOver": {strconv.FormatBool(f.takeOver)}, "manager": {f.manager},
-			},
-		})
+		server, err := r.connect()
 		if err != nil {
 			return err
 		}
-		return printApplied(p, res.body, f.dryRun)
+		done, err := server.ApplyYAML(c.Context(), body, client.ApplyOptions{Manager: f.manager, DryRun: f.dryRun, Prune: f.prune, TakeOver: f.takeOver})
+		if err != nil {
+			return err
+		}
+		return printApplied(p, done, f.dryRun)
 	}
 	return c
 }
@@ -181,22 +177,7 @@ func stream(s source) ([]byte, error) {
 	return manifest.MarshalAll(resources)
 }
 
-// applied is the answer of /api/v1/apply.
-type applied struct {
-	Results []struct {
-		Kind   v1.Kind `json:"kind"`
-		Name   string  `json:"name"`
-		Action string  `json:"action"`
-		Diff   string  `json:"diff"`
-	} `json:"results"`
-	Warnings []string `json:"warnings"`
-}
-
-func printApplied(p process, body []byte, dryRun bool) error {
-	var a applied
-	if err := json.Unmarshal(body, &a); err != nil {
-		return fmt.Errorf("the server's answer cannot be read: %w", err)
-	}
+func printApplied(p process, a *client.ApplyResult, dryRun bool) error {
 	for _, w := range a.Warnings {
 		_, _ = fmt.Fprintln(p.err, "gatehouse: warning: "+w)
 	}

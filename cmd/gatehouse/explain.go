@@ -1,13 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/http"
 
 	"github.com/spf13/cobra"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/client"
 )
 
 func newExplain(p process) *cobra.Command {
@@ -39,48 +38,31 @@ func newExplain(p process) *cobra.Command {
 		if resource != "" && action == "" {
 			return usagef("--action: is required with --resource")
 		}
-		question := map[string]string{}
-		for k, v := range map[string]string{"as": as, "model": model, "resource": resource, "action": action} {
-			if v != "" {
-				question[k] = v
-			}
-		}
+		question := client.Question{As: as, Model: model, Resource: resource, Action: action}
 		if tokenFile != "" {
 			token, err := readToken(p, tokenFile)
 			if err != nil {
 				return err
 			}
-			question["token"] = token
+			question.Token = token
 			if r.tokenFile == "" && p.env("GATEHOUSE_TOKEN") == "" {
 				r.own = token
 			}
 		}
-		body, err := json.Marshal(question)
+		server, err := r.connect()
 		if err != nil {
 			return err
 		}
-		res, err := r.call(c.Context(), request{method: http.MethodPost, path: "/api/v1/access:explain", media: mediaJSON, body: body})
+		answer, err := server.Explain(c.Context(), question)
 		if err != nil {
 			return err
 		}
-		return printExplanation(p, res.body)
+		return printExplanation(p, answer)
 	}
 	return c
 }
 
-func printExplanation(p process, body []byte) error {
-	var e struct {
-		Allowed bool   `json:"allowed"`
-		Reason  string `json:"reason"`
-		Steps   []struct {
-			Stage   string `json:"stage"`
-			OK      bool   `json:"ok"`
-			Message string `json:"message"`
-		} `json:"steps"`
-	}
-	if err := json.Unmarshal(body, &e); err != nil {
-		return fmt.Errorf("the server's answer cannot be read: %w", err)
-	}
+func printExplanation(p process, e *client.Explanation) error {
 	for _, s := range e.Steps {
 		mark := "no"
 		if s.OK {

@@ -91,7 +91,7 @@ spec:
 func TestApplySendsEverythingInOneCallWithSecretsInClear(t *testing.T) {
 	s := newWorld(t, says(200, `{"results": [{"kind": "Team", "name": "research", "action": "created", "diff": "+x\n"}], "warnings": ["mind this"]}`))
 	dir := write(t, map[string]string{
-		"a.yaml":      account + "---\napiVersion: gatehouse.dev/v1\nkind: Team\nmetadata: {name: research}\nspec: {members: lead@example.com}\n",
+		"a.yaml":      account + "---\napiVersion: gatehouse.dev/v1\nkind: Team\nmetadata: {name: research}\nspec: {members: [lead@example.com]}\n",
 		"b/rules.yml": "authz_rules:\n- models: [openai-main/gpt-4o]\n  users: [lead@example.com]\n",
 		"c.json":      "{\n\t\"apiVersion\": \"gatehouse.dev/v1\",\n\t\"kind\": \"ProviderAccount\",\n\t\"metadata\": {\"name\": \"second\"},\n\t\"spec\": {\"provider\": \"openai\", \"credentials\": {\"apiKey\": {\"value\": \"sk-two\"}}}\n}\n",
 		"README.md":   "not a manifest",
@@ -155,7 +155,7 @@ func TestRefusalsOfTheServerAreFailuresOfOneLineEach(t *testing.T) {
 		{409, `{"code": "managed_by", "detail": "dir writes it"}`, "gatehouse: dir writes it (409 managed_by)\n"},
 		{400, `{"code": "invalid_manifest", "detail": "the manifest is not right", "errors": [{"path": "spec.a", "message": "is wrong"}, {"message": "so is this"}]}`, "gatehouse: spec.a: is wrong\ngatehouse: so is this\n"},
 		{500, `{"code": "internal_error", "detail": "internal error", "requestId": "abc"}`, "gatehouse: internal error (500 internal_error, request abc)\n"},
-		{502, `<html>`, "gatehouse: Bad Gateway (502)\n"},
+		{502, `<html>`, "gatehouse: the server answered 502 Bad Gateway, which is not an answer of Gatehouse's control API (502 unexpected_answer)\n"},
 	} {
 		s := newWorld(t, says(c.status, c.body))
 		status, out, errs := s.run(t, "get", "teams")
@@ -276,7 +276,7 @@ func TestTokenCreatePrintsTheTokenAlone(t *testing.T) {
 	if status != 0 || out != "gtp_new\n" || !strings.Contains(errs, "t1") {
 		t.Error(status, out, errs)
 	}
-	want := `{"expiresIn":"30d","name":"laptop","narrowing":{"cidr":["10.0.0.0/8"],"models":["openai/*"]}}`
+	want := `{"name":"laptop","expiresIn":"30d","narrowing":{"models":["openai/*"],"cidr":["10.0.0.0/8"]}}`
 	if r := s.requests[0]; r.uri != "/api/v1/me/tokens" || r.body != want {
 		t.Error(r)
 	}

@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, p process) int {
 	if err == nil {
 		return exitDone
 	}
-	for line := range strings.Lines(strings.TrimSpace(err.Error())) {
+	for line := range strings.Lines(explained(err)) {
 		_, _ = fmt.Fprintln(p.err, "gatehouse: "+strings.TrimRight(line, "\n"))
 	}
 	_, usage := errors.AsType[*usageError](err)

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,35 +21,29 @@ func newWhoami(p process) *cobra.Command {
 		if output != "text" && output != "json" {
 			return usagef("--output: %q is not known; use text or json", output)
 		}
-		res, err := r.call(c.Context(), request{method: http.MethodGet, path: "/api/v1/me"})
+		server, err := r.connect()
+		if err != nil {
+			return err
+		}
+		me, err := server.Me(c.Context())
 		if err != nil {
 			return err
 		}
 		if output == "json" {
-			_, err := fmt.Fprintln(p.out, strings.TrimSpace(string(res.body)))
+			b, err := json.MarshalIndent(me, "", "  ")
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(p.out, string(b))
 			return err
-		}
-		var me struct {
-			Kind     string   `json:"kind"`
-			Name     string   `json:"name"`
-			Via      string   `json:"via"`
-			Provider string   `json:"identityProvider"`
-			Admin    bool     `json:"admin"`
-			Subjects []string `json:"subjects"`
-			Teams    []struct {
-				Name string `json:"name"`
-			} `json:"teams"`
-		}
-		if err := json.Unmarshal(res.body, &me); err != nil {
-			return fmt.Errorf("the server's answer cannot be read: %w", err)
 		}
 		var teams []string
 		for _, t := range me.Teams {
 			teams = append(teams, t.Name)
 		}
 		via := me.Via
-		if me.Provider != "" {
-			via += " of " + me.Provider
+		if me.IdentityProvider != "" {
+			via += " of " + me.IdentityProvider
 		}
 		lines := []string{me.Kind + ":" + me.Name, "via       " + via, "subjects  " + strings.Join(me.Subjects, ", "), "teams     " + strings.Join(teams, ", ")}
 		if me.Admin {

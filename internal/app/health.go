@@ -64,7 +64,7 @@ func (h *health) report() report {
 	}
 	if h.manifests != nil {
 		if err := h.manifests.problem(); err != nil {
-			r.Degradations = append(r.Degradations, degradation{Part: "manifests", Name: h.manifests.dir, Message: err.Error()})
+			r.Degradations = append(r.Degradations, degradation{Part: "manifests", Name: h.manifests.dir + h.manifests.file, Message: err.Error()})
 		}
 	}
 	if s := h.publisher.Load(); s != nil {

@@ -29,8 +29,9 @@ const (
 // else wrote under the same name takes precedence.
 type environment struct {
 	applier   *apply.Applier
-	resources []v1.Resource
 	snapshots *snapshot.Publisher
+	// resources reads them; OIDC_CONFIG_FILE_PATH may have changed.
+	resources func() ([]v1.Resource, error)
 }
 
 // apply writes the environment's resources, without those that the documents
@@ -40,9 +41,13 @@ func (e *environment) apply(ctx context.Context, docs []manifest.Document) error
 	for _, d := range docs {
 		taken[identity.ResourceKey{Kind: d.Resource.Type().Kind, Name: d.Resource.Meta().Name}] = true
 	}
+	resources, err := e.resources()
+	if err != nil {
+		return err
+	}
 	s := e.snapshots.Load()
 	req := apply.Request{Prune: true}
-	for _, r := range e.resources {
+	for _, r := range resources {
 		key := identity.ResourceKey{Kind: r.Type().Kind, Name: r.Meta().Name}
 		if old, ok := s.Resource(key); taken[key] || (ok && old.Meta().Manager != v1.ManagerEnv) {
 			continue
@@ -55,10 +60,12 @@ func (e *environment) apply(ctx context.Context, docs []manifest.Document) error
 	return nil
 }
 
-// manifestWatcher keeps the configuration as a directory of manifests says. A
-// change that is not good changes nothing: the last good one goes on.
+// manifestWatcher keeps the configuration as a directory of manifests and the
+// file of OIDC_CONFIG_FILE_PATH say. A change that is not good changes nothing:
+// the last good one goes on.
 type manifestWatcher struct {
-	dir     string
+	dir     string // empty: no directory
+	file    string // empty: no file
 	applier *apply.Applier
 	env     *environment
 	log     *slog.Logger
@@ -138,6 +145,12 @@ func settle(ctx context.Context, w *fsnotify.Watcher) bool {
 
 // watchFolders adds folders that are new; those that are watched already stay.
 func (m *manifestWatcher) watchFolders(w *fsnotify.Watcher) {
+	if m.file != "" {
+		_ = w.Add(filepath.Dir(m.file)) // the folder, because editors replace files
+	}
+	if m.dir == "" {
+		return
+	}
 	_ = filepath.WalkDir(m.dir, func(p string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
 			_ = w.Add(p) // the poll behind it sees what cannot be watched
@@ -148,7 +161,7 @@ func (m *manifestWatcher) watchFolders(w *fsnotify.Watcher) {
 
 // refresh applies the directory if it has changed since it was last looked at.
 func (m *manifestWatcher) refresh(ctx context.Context) {
-	stamp := folderStamp(m.dir)
+	stamp := stampOf(m.dir, m.file)
 	m.mu.Lock()
 	same := stamp == m.stamp
 	m.stamp = stamp
@@ -161,13 +174,16 @@ func (m *manifestWatcher) refresh(ctx context.Context) {
 	m.err = err
 	m.mu.Unlock()
 	if err != nil {
-		m.log.Error("manifests refused; the last good configuration goes on", "dir", m.dir, "error", err)
+		m.log.Error("manifests refused; the last good configuration goes on", "dir", m.dir, "file", m.file, "error", err)
 		return
 	}
-	m.log.Info("manifests applied", "dir", m.dir)
+	m.log.Info("manifests applied", "dir", m.dir, "file", m.file)
 }
 
 func (m *manifestWatcher) apply(ctx context.Context) error {
+	if m.dir == "" {
+		return m.env.apply(ctx, nil)
+	}
 	docs, err := manifest.ReadPath(m.dir)
 	if err != nil {
 		return err
@@ -179,18 +195,23 @@ func (m *manifestWatcher) apply(ctx context.Context) error {
 	return err
 }
 
-// folderStamp changes when any file below a folder does. Links are followed,
-// because a mounted ConfigMap swaps a link.
-func folderStamp(dir string) [sha256.Size]byte {
+// stampOf changes when a file does, or any file below a folder. Links are
+// followed, because a mounted ConfigMap swaps a link.
+func stampOf(roots ...string) [sha256.Size]byte {
 	h := sha256.New()
-	_ = filepath.WalkDir(dir, func(p string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return nil // it will be missed by ReadPath, which reports it
+	for _, root := range roots {
+		if root == "" {
+			continue
 		}
-		if st, err := os.Stat(p); err == nil && !st.IsDir() {
-			_, _ = fmt.Fprintln(h, p, st.Size(), st.ModTime().UnixNano())
-		}
-		return nil
-	})
+		_ = filepath.WalkDir(root, func(p string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return nil // it will be missed when it is read, which reports it
+			}
+			if st, err := os.Stat(p); err == nil && !st.IsDir() {
+				_, _ = fmt.Fprintln(h, p, st.Size(), st.ModTime().UnixNano())
+			}
+			return nil
+		})
+	}
 	return [sha256.Size]byte(h.Sum(nil))
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/app/settings"
 	"github.com/gatehouse-ai/gatehouse/internal/authn"
 	"github.com/gatehouse-ai/gatehouse/internal/authn/keyring"
@@ -169,22 +170,26 @@ func (a *App) follow(ctx context.Context) error {
 // configure writes what the environment, gatehouse dev and manifests.dir say,
 // and makes the one-time admin token.
 func (a *App) configure(ctx context.Context) error {
-	resources, notices, err := settings.EnvResources(a.cfg.Compat, a.opt.Environ, a.opt.Dev)
+	// Once here, so that what is wrong at the start ends it.
+	_, notices, err := settings.EnvResources(a.cfg.Compat, a.opt.Environ, a.opt.Dev)
 	if err != nil {
 		return err
 	}
 	for _, n := range notices {
 		a.log.Warn(n.String())
 	}
-	a.env = &environment{applier: a.applier, resources: resources, snapshots: a.publisher}
+	a.env = &environment{applier: a.applier, snapshots: a.publisher, resources: func() ([]v1.Resource, error) {
+		resources, _, err := settings.EnvResources(a.cfg.Compat, a.opt.Environ, a.opt.Dev)
+		return resources, err
+	}}
 	a.health = &health{publisher: a.publisher, ring: a.ring, secrets: a.secrets, now: a.now}
 	if a.opt.Dev {
 		if err := a.configureDev(ctx); err != nil {
 			return err
 		}
 	}
-	if dir := a.cfg.Manifests.Dir; dir != "" {
-		w := &manifestWatcher{dir: dir, applier: a.applier, env: a.env, log: a.log}
+	if dir, file := a.cfg.Manifests.Dir, a.cfg.Compat.OIDCConfigFile; dir != "" || file != "" {
+		w := &manifestWatcher{dir: dir, file: file, applier: a.applier, env: a.env, log: a.log}
 		if err := w.start(ctx); err != nil {
 			return err
 		}

@@ -106,7 +106,7 @@ func splitAddress(v string) (host string, port int, err error) {
 // alone. A host that is missing is every interface, so it is not.
 func IsLoopback(address string) bool {
 	host, _, err := splitAddress(address)
-	if err != nil || host == "" {
+	if err != nil {
 		return false
 	}
 	if a, err := netip.ParseAddr(host); err == nil {
