@@ -45,6 +45,7 @@ func parseYAML(p part) (n *node, errs Errors) {
 		}
 		y.tokens = append(y.tokens, t)
 	}
+	y.tokens = joinPlain(y.tokens)
 	if e := y.refuse(); e != nil {
 		return nil, Errors{*e}
 	}
@@ -59,6 +60,37 @@ func parseYAML(p part) (n *node, errs Errors) {
 		return nil, append(y.errs, *e)
 	}
 	return n, y.errs
+}
+
+// joinPlain puts plain scalars together that the lexer takes apart at a colon
+// without a space after it, which it does in a list within { }: model:use is
+// one scalar (YAML 1.2, 7.3.3).
+func joinPlain(tokens []*token.Token) []*token.Token {
+	out := tokens[:0]
+	for i := 0; i < len(tokens); i++ {
+		t := tokens[i]
+		for i+2 < len(tokens) && isPlain(t.Type) && tokens[i+1].Type == token.MappingValueType && isPlain(tokens[i+2].Type) &&
+			touches(tokens[i+1], tokens[i+2]) {
+			joined := *t
+			joined.Type = token.StringType
+			joined.Value += ":" + tokens[i+2].Value
+			joined.Origin += ":" + tokens[i+2].Origin
+			t = &joined
+			i += 2
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// touches reports whether a token follows a colon without a space.
+func touches(colon, next *token.Token) bool {
+	return colon.Position.Line == next.Position.Line && colon.Position.Column+1 == next.Position.Column
+}
+
+// isPlain reports whether a token is a scalar without quotes.
+func isPlain(t token.Type) bool {
+	return isScalar(t) && t != token.SingleQuoteType && t != token.DoubleQuoteType
 }
 
 // refuse reports the first token that no manifest may have.

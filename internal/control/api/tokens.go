@@ -208,7 +208,11 @@ func (c *call) mint(t *identity.Token, conditions []record.Condition) (*answer, 
 	e := c.entry("token.create", c.about, apply.OutcomeDone)
 	e.After = asJSON(shown(t))
 	b := &record.Batch{Conditions: conditions, PutTokens: []identity.Token{*t}, Audit: []record.AuditEntry{e}}
-	if err := c.commit(b); err != nil {
+	err := c.commit(b)
+	if errors.Is(err, &identity.Error{Code: identity.CodePreconditionFailed}) {
+		return nil, identity.Wrap(identity.CodeConflict, err, "the account was changed a moment ago; try again")
+	}
+	if err != nil {
 		return nil, err
 	}
 	return &answer{body: NewToken{Token: shown(&b.PutTokens[0]), Secret: plain}}, nil

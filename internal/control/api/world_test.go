@@ -123,6 +123,12 @@ spec: {provider: vault, address: "https://vault.example.com", pathPrefixes: [llm
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return newWorldOf(t, apply.ManagerAPI)
+}
+
+// newWorldOf returns a world whose resources have a manager.
+func newWorldOf(t testing.TB, manager string) *world {
+	t.Helper()
 	ctx := context.Background()
 	w := &world{t: t, log: &safeBuffer{}, tokens: map[string]string{}}
 	var err error
@@ -152,7 +158,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	w.seedPeople(ctx)
-	w.seed(seed)
+	w.applyAs(manager, seed)
 	return w
 }
 

@@ -74,8 +74,8 @@ func New(opt Options) *Applier {
 // The managers that are not apply:NAME.
 const (
 	ManagerAPI = "api"
-	ManagerDir = "dir"
-	ManagerEnv = "env"
+	ManagerDir = v1.ManagerDir
+	ManagerEnv = v1.ManagerEnv
 )
 
 // Actor is who writes.
