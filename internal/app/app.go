@@ -134,6 +134,9 @@ func (a *App) URL() string    { return a.url }
 func (a *App) OpsURL() string { return a.opsURL }
 func (a *App) IDPURL() string { return a.idpURL }
 
+// Address is where the main listener is, whatever the URL says.
+func (a *App) Address() string { return a.listeners.main.Addr().String() }
+
 // BootstrapFile is where the one-time admin token is, if there is one.
 func (a *App) BootstrapFile() string { return a.bootstrapFile }
 

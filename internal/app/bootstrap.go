@@ -26,12 +26,16 @@ func (a *App) bootstrap(ctx context.Context) (string, error) {
 	if file == "" || s == nil {
 		return "", nil
 	}
+	batch, err := a.endBootstrap(ctx)
+	if err != nil {
+		return "", err
+	}
 	if s.HasAdmin() || a.cfg.Manifests.Dir != "" || a.opt.Dev {
 		removeIfThere(file)
-		return "", nil
-	}
-	old, err := a.db.Tokens(ctx, "")
-	if err != nil {
+		if len(batch.RevokeTokens) == 0 {
+			return "", nil
+		}
+		_, err := a.db.Commit(ctx, &batch)
 		return "", err
 	}
 	id, err := uuid.NewV7()
@@ -40,18 +44,13 @@ func (a *App) bootstrap(ctx context.Context) (string, error) {
 	}
 	token := identity.NewToken(identity.TokenPersonal)
 	now := a.now().UTC()
-	batch := record.Batch{PutTokens: []identity.Token{{
+	batch.PutTokens = []identity.Token{{
 		ID: id.String(), Kind: identity.TokenPersonal, Name: "bootstrap", Digest: identity.DigestOf(token), Bootstrap: true,
 		CreatedAt: now, ExpiresAt: now.Add(bootstrapLife), CreatedBy: "system",
-	}}}
-	for _, t := range old {
-		if t.RevokedAt == nil {
-			batch.RevokeTokens = append(batch.RevokeTokens, t.ID)
-		}
-	}
-	batch.Audit = []record.AuditEntry{{
-		At: now, Actor: "system:bootstrap", Action: "token.create", Target: "token:" + id.String(), Outcome: "done",
 	}}
+	batch.Audit = append(batch.Audit, record.AuditEntry{
+		At: now, Actor: "system:bootstrap", Action: "token.create", Target: "token:" + id.String(), Outcome: "done",
+	})
 	if err := writePrivate(file, token+"\n"); err != nil {
 		return "", fmt.Errorf("bootstrap.tokenFile: %w", err)
 	}
@@ -60,6 +59,24 @@ func (a *App) bootstrap(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return file, a.publisher.WaitFor(ctx, head)
+}
+
+// endBootstrap returns the batch that ends the one-time tokens of earlier starts.
+func (a *App) endBootstrap(ctx context.Context) (record.Batch, error) {
+	var batch record.Batch
+	old, err := a.db.Tokens(ctx, "")
+	if err != nil {
+		return batch, err
+	}
+	for _, t := range old {
+		if t.RevokedAt == nil {
+			batch.RevokeTokens = append(batch.RevokeTokens, t.ID)
+			batch.Audit = append(batch.Audit, record.AuditEntry{
+				At: a.now().UTC(), Actor: "system:bootstrap", Action: "token.revoke", Target: "token:" + t.ID, Outcome: "done",
+			})
+		}
+	}
+	return batch, nil
 }
 
 // writePrivate replaces a file by one that only its owner may read.

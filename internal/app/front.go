@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/gatehouse-ai/gatehouse/internal/gateway"
 )
 
 // front is what every request meets first on the main listener: the Host
@@ -16,7 +18,7 @@ func front(hosts []string, next http.Handler) http.Handler {
 			http.Error(w, "this server does not answer for the host "+quoteHost(r.Host)+"; add it to server.allowedHosts", http.StatusMisdirectedRequest)
 			return
 		}
-		if !canonicalPath(r.URL.EscapedPath()) {
+		if gateway.CheckPath(r) != nil {
 			http.Error(w, "the path must be canonical: no empty or dot segments, backslashes or encoded slashes", http.StatusBadRequest)
 			return
 		}
@@ -42,28 +44,6 @@ func quoteHost(h string) string {
 		return '?'
 	}, h)
 	return "\"" + clean[:min(len(clean), 100)] + "\""
-}
-
-// canonicalPath reports whether router and authorisation can only read the
-// path in one way. Encoded slashes are accepted in the tail of a model's own
-// address alone.
-func canonicalPath(escaped string) bool {
-	if !strings.HasPrefix(escaped, "/") || strings.Contains(escaped, "\\") || strings.Contains(escaped, "//") {
-		return false
-	}
-	lower := strings.ToLower(escaped)
-	if strings.Contains(lower, "%5c") || strings.Contains(lower, "%00") || strings.Contains(lower, "%2e") {
-		return false
-	}
-	if strings.Contains(lower, "%2f") && !strings.HasPrefix(lower, "/v1/models/") {
-		return false
-	}
-	for seg := range strings.SplitSeq(escaped, "/") {
-		if seg == "." || seg == ".." {
-			return false
-		}
-	}
-	return true
 }
 
 // clientAddr returns the caller's address: the connection's, or, where that is

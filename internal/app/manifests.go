@@ -4,10 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"io/fs"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +23,9 @@ import (
 
 const (
 	manifestSettle = 100 * time.Millisecond // a burst of file events is one change
-	manifestPoll   = 5 * time.Second        // for file systems without events
+	manifestPoll   = 500 * time.Millisecond // for file systems without events, and links above the folder
+	manifestRetry  = 5 * time.Second        // until what was refused is tried again as it is
+	manifestDepth  = 32                     // folders within folders, at most; links may lead in a circle
 )
 
 // environment applies what the process's environment stands for. What somebody
@@ -49,7 +52,7 @@ func (e *environment) apply(ctx context.Context, docs []manifest.Document) error
 	req := apply.Request{Prune: true}
 	for _, r := range resources {
 		key := identity.ResourceKey{Kind: r.Type().Kind, Name: r.Meta().Name}
-		if old, ok := s.Resource(key); taken[key] || (ok && old.Meta().Manager != v1.ManagerEnv) {
+		if taken[key] || othersHave(s, key) {
 			continue
 		}
 		req.Documents = append(req.Documents, manifest.Document{File: "environment", Resource: r})
@@ -58,6 +61,16 @@ func (e *environment) apply(ctx context.Context, docs []manifest.Document) error
 		return fmt.Errorf("the environment's resources: %w", err)
 	}
 	return nil
+}
+
+// othersHave reports whether somebody else wrote a resource. s is nil where the
+// configuration has grown too old; then the store will say.
+func othersHave(s *snapshot.Snapshot, key identity.ResourceKey) bool {
+	if s == nil {
+		return false
+	}
+	old, ok := s.Resource(key)
+	return ok && old.Meta().Manager != v1.ManagerEnv
 }
 
 // manifestWatcher keeps the configuration as a directory of manifests and the
@@ -70,9 +83,12 @@ type manifestWatcher struct {
 	env     *environment
 	log     *slog.Logger
 
-	mu    sync.Mutex
-	err   error
+	mu  sync.Mutex
+	err error
+
+	// Only refresh uses these.
 	stamp [sha256.Size]byte
+	tried time.Time
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -91,7 +107,7 @@ func (m *manifestWatcher) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("manifests.dir: %w", err)
 	}
-	m.refresh(ctx)
+	m.refresh(ctx, watcher)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	m.stop, m.done = stop, make(chan struct{})
 	go func() {
@@ -113,7 +129,6 @@ func (m *manifestWatcher) follow(ctx context.Context, w *fsnotify.Watcher) {
 	poll := time.NewTicker(manifestPoll)
 	defer poll.Stop()
 	for {
-		m.watchFolders(w)
 		select {
 		case <-ctx.Done():
 			return
@@ -124,7 +139,7 @@ func (m *manifestWatcher) follow(ctx context.Context, w *fsnotify.Watcher) {
 				return
 			}
 		}
-		m.refresh(ctx)
+		m.refresh(ctx, w)
 	}
 }
 
@@ -143,41 +158,27 @@ func settle(ctx context.Context, w *fsnotify.Watcher) bool {
 	}
 }
 
-// watchFolders adds folders that are new; those that are watched already stay.
-func (m *manifestWatcher) watchFolders(w *fsnotify.Watcher) {
-	if m.file != "" {
-		_ = w.Add(filepath.Dir(m.file)) // the folder, because editors replace files
-	}
-	if m.dir == "" {
+// refresh applies what there is if it has changed since it was last looked at.
+// Folders are watched before they are read, so that no change falls between.
+// What was refused is tried again: somebody may have let go of a resource, or
+// the database may be back.
+func (m *manifestWatcher) refresh(ctx context.Context, w *fsnotify.Watcher) {
+	now := stampOf(m.dir, m.file, func(folder string) { _ = w.Add(folder) }) // the poll sees what cannot be watched
+	before := m.problem()
+	if now == m.stamp && (before == nil || time.Since(m.tried) < manifestRetry) {
 		return
 	}
-	_ = filepath.WalkDir(m.dir, func(p string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			_ = w.Add(p) // the poll behind it sees what cannot be watched
-		}
-		return nil
-	})
-}
-
-// refresh applies the directory if it has changed since it was last looked at.
-func (m *manifestWatcher) refresh(ctx context.Context) {
-	stamp := stampOf(m.dir, m.file)
-	m.mu.Lock()
-	same := stamp == m.stamp
-	m.stamp = stamp
-	m.mu.Unlock()
-	if same {
-		return
-	}
+	m.stamp, m.tried = now, time.Now()
 	err := m.apply(ctx)
 	m.mu.Lock()
 	m.err = err
 	m.mu.Unlock()
-	if err != nil {
+	switch {
+	case err == nil:
+		m.log.Info("manifests applied", "dir", m.dir, "file", m.file)
+	case before == nil || before.Error() != err.Error():
 		m.log.Error("manifests refused; the last good configuration goes on", "dir", m.dir, "file", m.file, "error", err)
-		return
 	}
-	m.log.Info("manifests applied", "dir", m.dir, "file", m.file)
 }
 
 func (m *manifestWatcher) apply(ctx context.Context) error {
@@ -195,23 +196,54 @@ func (m *manifestWatcher) apply(ctx context.Context) error {
 	return err
 }
 
-// stampOf changes when a file does, or any file below a folder. Links are
-// followed, because a mounted ConfigMap swaps a link.
-func stampOf(roots ...string) [sha256.Size]byte {
+// stampOf changes when a file does, or any manifest below a folder, and names
+// each folder that it has looked into. Links are followed, because a mounted
+// ConfigMap swaps a link, and so does git-sync; names that begin with a dot are
+// left out, as manifest.ReadPath leaves them out.
+func stampOf(dir, file string, visit func(folder string)) [sha256.Size]byte {
 	h := sha256.New()
-	for _, root := range roots {
-		if root == "" {
-			continue
-		}
-		_ = filepath.WalkDir(root, func(p string, _ fs.DirEntry, err error) error {
-			if err != nil {
-				return nil // it will be missed when it is read, which reports it
-			}
-			if st, err := os.Stat(p); err == nil && !st.IsDir() {
-				_, _ = fmt.Fprintln(h, p, st.Size(), st.ModTime().UnixNano())
-			}
-			return nil
-		})
+	if file != "" {
+		visit(filepath.Dir(file)) // the folder, because editors replace files
+		stampFile(h, file)
+	}
+	if dir != "" {
+		stampFolder(h, dir, 0, visit)
 	}
 	return [sha256.Size]byte(h.Sum(nil))
+}
+
+func stampFolder(h io.Writer, folder string, depth int, visit func(string)) {
+	real, err := filepath.EvalSymlinks(folder)
+	if err != nil || depth > manifestDepth {
+		return // ReadPath reports it
+	}
+	visit(real)
+	_, _ = fmt.Fprintln(h, "folder", folder, real)
+	entries, err := os.ReadDir(real)
+	if err != nil {
+		return
+	}
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
+		name := filepath.Join(folder, entry.Name())
+		if st, err := os.Stat(name); err == nil && st.IsDir() {
+			stampFolder(h, name, depth+1, visit)
+			continue
+		}
+		stampFile(h, name)
+	}
+}
+
+// stampFile takes down where a file really lies besides its size and time: a
+// link may be swapped to a file with the same.
+func stampFile(h io.Writer, name string) {
+	st, err := os.Stat(name)
+	if err != nil {
+		_, _ = fmt.Fprintln(h, name, "cannot be read")
+		return
+	}
+	target, _ := filepath.EvalSymlinks(name)
+	_, _ = fmt.Fprintln(h, name, target, st.Size(), st.ModTime().UnixNano())
 }

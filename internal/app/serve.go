@@ -128,7 +128,27 @@ func (a *App) drain(ctx context.Context, main *http.Server) error {
 	defer cancel()
 	if err := main.Shutdown(limit); err != nil {
 		a.log.Warn("requests were still running after server.drainTimeout and are cut", "running", a.gateway.Running())
-		return main.Close()
+		err := main.Close()
+		a.awaitCut(ctx)
+		return err
 	}
 	return nil
+}
+
+// cutWait is how long calls that were cut may take to end, so that they are
+// still recorded.
+const cutWait = 2 * time.Second
+
+func (a *App) awaitCut(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, cutWait)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for a.gateway.Running() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }

@@ -94,7 +94,7 @@ func (a *App) makeWings(context.Context) error {
 	}
 	addr := clientAddr(a.cfg.Server.TrustedProxies)
 	a.gateway = gateway.New(gateway.Options{
-		Snapshots: a.publisher, Authenticator: callers, Recorder: a.ledger, Keys: keysByUID{secretRun, a.publisher},
+		Snapshots: a.publisher, Authenticator: callers, Recorder: a.ledger, Keys: secretRun,
 		MaxBody: int64(a.cfg.Server.MaxBody), FirstByteTimeout: a.cfg.Upstream.FirstByteTimeout,
 		StreamIdleTimeout: a.cfg.Upstream.StreamIdleTimeout, ClientAddr: addr, CORSOrigins: a.cfg.Server.CORS.Origins,
 		Now: a.now, Log: a.log, Metrics: a.registry,
@@ -111,22 +111,6 @@ func (a *App) makeWings(context.Context) error {
 	a.control = control.Handler()
 	a.applier = control.Applier()
 	return nil
-}
-
-// keysByUID finds the account first.
-type keysByUID struct {
-	secrets   *secretRuntime
-	publisher *snapshot.Publisher
-}
-
-// Key returns the key of an account.
-func (k keysByUID) Key(uid string) (string, error) {
-	for _, acc := range k.publisher.Load().Accounts() {
-		if acc.UID == uid {
-			return k.secrets.Key(acc)
-		}
-	}
-	return "", identity.Errorf(identity.CodeSecretUnavailable, "the account is gone")
 }
 
 // lateRuntime stands for a runtime that is made after the publisher.

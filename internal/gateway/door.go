@@ -49,7 +49,8 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request) {
 const modelsTail = "/v1/models/"
 
 // CheckPath refuses paths that two readers could understand differently:
-// dot segments, empty segments, backslashes, control characters, and encoded
+// dot segments, empty segments, backslashes, control characters, what is
+// encoded twice, and encoded
 // slashes, dots and backslashes, except for %2F in the name of GET
 // /v1/models/NAME. Error: invalid_request. app calls it before its own routing.
 func CheckPath(r *http.Request) error {
@@ -57,7 +58,7 @@ func CheckPath(r *http.Request) error {
 	bad := path == "" || path[0] != '/' || strings.Contains(path, "//") || strings.Contains(path, "/../") || strings.Contains(path, "/./") ||
 		strings.HasSuffix(path, "/..") || strings.HasSuffix(path, "/.")
 	for i := 0; i < len(path) && !bad; i++ {
-		bad = path[i] < ' ' || path[i] == '\\' || path[i] == 0x7f
+		bad = path[i] < ' ' || path[i] == '\\' || path[i] == '%' || path[i] == 0x7f
 	}
 	if raw != "" && !bad {
 		lower := strings.ToLower(raw)

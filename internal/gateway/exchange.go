@@ -83,7 +83,6 @@ func (e *Exchange) begin() {
 		e.rec.RemoteAddr = e.addr.String()
 	}
 	e.rec.TraceID = traceID(e.r.Header["Traceparent"])
-	e.w.Header()["X-Request-Id"] = []string{e.id}
 }
 
 // serve is the order of the stages.

@@ -37,6 +37,7 @@ func (e *Exchange) fail(err error) {
 	}
 	status := coded.Code.Status()
 	h := e.w.Header()
+	h.Set("X-Request-Id", e.id)
 	switch status {
 	case http.StatusUnauthorized:
 		challenge := `Bearer realm="gatehouse"`

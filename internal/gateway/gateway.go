@@ -40,8 +40,9 @@ type Recorder interface {
 
 // Keys gives the providers' keys.
 type Keys interface {
-	// Key returns the key of an account, by its uid. Error: secret_unavailable.
-	Key(accountUID string) (string, error)
+	// Key returns the key of an account as of the account's own snapshot, so
+	// that a new key never goes to an old destination. Error: secret_unavailable.
+	Key(a *snapshot.Account) (string, error)
 }
 
 // Options are the settings of a Gateway.

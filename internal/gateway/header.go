@@ -30,7 +30,11 @@ func forwarded(name string) bool {
 
 // upstreamHeader makes the header of the upstream's request, without its key.
 func (e *Exchange) upstreamHeader() http.Header {
-	h := make(http.Header, 12)
+	n := 8 // as many as a map holds without a directory
+	if len(e.r.Header) > 16 {
+		n = len(e.r.Header)
+	}
+	h := make(http.Header, n)
 	for name, values := range e.r.Header {
 		if forwarded(name) {
 			h[name] = values
@@ -83,6 +87,9 @@ func (e *Exchange) answerHeader(from http.Header) {
 		if !withheld(name) {
 			h[name] = values
 		}
+	}
+	if e.r.Header["Origin"] != nil { // the upstream's Vary has replaced ours
+		h["Vary"] = append([]string{"Origin"}, from["Vary"]...)
 	}
 	// Named in Connection: for one hop only.
 	for _, list := range from["Connection"] {

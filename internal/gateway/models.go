@@ -105,6 +105,7 @@ func (e *Exchange) answer(v any) error {
 	}
 	e.authzDone = time.Since(e.start) - e.authDone
 	h := e.w.Header()
+	h.Set("X-Request-Id", e.id)
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(b)))
 	h.Set("Cache-Control", "no-store")

@@ -117,18 +117,20 @@ func TestAccessThatGoesBetweenDecisionAndDispatchIsSeen(t *testing.T) {
 	w.call(http.MethodPost, "/v1/chat/completions", "member", chat("echo/echo")).must(t, 403, "model_not_permitted")
 }
 
-func TestUpstreamFailures(t *testing.T) {
-	hijack := func(send string) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body)
-			conn, _, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(conn, send)
-			_ = conn.Close()
+// hijack reads a request, sends something, and hangs up.
+func hijack(send string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
 		}
+		_, _ = io.WriteString(conn, send)
+		_ = conn.Close()
 	}
+}
+
+func TestUpstreamFailures(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		upstream http.Handler

@@ -147,6 +147,7 @@ func TestSecurityStoredThingsAndHostedToolsNeedAPermission(t *testing.T) {
 		{"/v1/responses", "main/gpt", `"background":true`, "resource_not_owned"},
 		{"/v1/responses", "main/gpt", `"prompt":{"id":"pmpt_1"}`, "resource_not_owned"},
 		{"/v1/responses", "main/gpt", `"input":[{"type":"item_reference","id":"msg_1"}]`, "resource_not_owned"},
+		{"/v1/responses", "main/gpt", `"input":[{"type":"\u0069\u0074\u0065\u006d\u005f\u0072\u0065\u0066\u0065\u0072\u0065\u006e\u0063\u0065","id":"msg_1"}]`, "resource_not_owned"},
 		{"/v1/responses", "main/gpt", `"input":[{"role":"user","content":[{"type":"input_file","file_id":"file-1"}]}]`, "resource_not_owned"},
 		{"/v1/responses", "main/gpt", `"input":[{"role":"user","content":[{"type":"input_file","file\u005fid":"file-1"}]}]`, "resource_not_owned"},
 		{"/v1/responses", "main/gpt", `"input":[{"role":"user","content":[{"type":"input_file","FILE_ID":"file-1"}]}]`, "resource_not_owned"},
@@ -189,7 +190,9 @@ func TestSecurityAnswersOfNobodyAreNoIdentity(t *testing.T) {
 }
 
 func TestSecurityUncodedErrorsShowAnIDOnly(t *testing.T) {
-	w := newWorld(t, nil, func(o *Options, _ *[]*v1.ProviderAccount) { o.Keys = keys{fmt.Errorf("vault at 10.0.0.1 said secret-path")} })
+	w := newWorld(t, nil, func(o *Options, _ *[]*v1.ProviderAccount) {
+		o.Keys = keys{fmt.Errorf("vault at 10.0.0.1 said secret-path")}
+	})
 	a := w.call(http.MethodPost, "/v1/chat/completions", "member", chat("main/gpt"))
 	a.must(t, 500, a.header.Get("X-Request-Id"), string(identity.CodeInternal))
 	if strings.Contains(a.body, "vault") {

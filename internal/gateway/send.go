@@ -24,7 +24,7 @@ func (e *Exchange) send() (*http.Response, error) {
 	key := ""
 	if spec.Credentials.APIKey != nil {
 		var err error
-		if key, err = e.g.opt.Keys.Key(e.account.UID); err != nil {
+		if key, err = e.g.opt.Keys.Key(e.account); err != nil {
 			return nil, err
 		}
 		if key == "" {

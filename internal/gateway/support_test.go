@@ -120,7 +120,7 @@ func (b *book) last(t *testing.T) *record.Request {
 
 type keys struct{ err error }
 
-func (k keys) Key(string) (string, error) { return providerKey, k.err }
+func (k keys) Key(*snapshot.Account) (string, error) { return providerKey, k.err }
 
 // shelf is a Snapshots.
 type shelf struct {

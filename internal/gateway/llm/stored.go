@@ -158,7 +158,7 @@ func memberName(raw []byte) string {
 func refers(name string, value []byte) bool {
 	switch name {
 	case "type":
-		return value[0] == '"' && gjson.ParseBytes(value[:min(len(value), 64)]).Str == "item_reference"
+		return value[0] == '"' && gjson.ParseBytes(value[:min(len(value), 128)]).Str == "item_reference"
 	case "audio": // {"id": …}: an earlier answer of the same account
 		return value[0] == '{' && gjson.GetBytes(value, "id").Exists()
 	default: // a schema may have a property of that name, whose value is an object

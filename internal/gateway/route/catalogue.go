@@ -112,7 +112,7 @@ func (p *Pool) ask(a *snapshot.Account, t *Target) ([]string, error) {
 		if p.opt.Keys == nil {
 			return nil, fmt.Errorf("there is nobody to ask for keys")
 		}
-		if apiKey, err = p.opt.Keys.Key(a.UID); err != nil {
+		if apiKey, err = p.opt.Keys.Key(a); err != nil {
 			return nil, err
 		}
 	}

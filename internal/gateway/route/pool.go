@@ -33,7 +33,7 @@ const (
 // Keys gives the providers' keys.
 type Keys interface {
 	// Key returns the key of an account, by its uid.
-	Key(accountUID string) (string, error)
+	Key(a *snapshot.Account) (string, error)
 }
 
 // Options are the settings of a Pool.
@@ -72,6 +72,7 @@ type key struct {
 type Pool struct {
 	opt     Options
 	targets atomic.Pointer[map[*snapshot.Account]*Target]
+	writes  sync.Pool // of *[]byte
 
 	mu     sync.Mutex // guards changes of targets, and current
 	next   *snapshot.Snapshot
@@ -181,7 +182,7 @@ func (p *Pool) target(a *snapshot.Account, byKey map[key]*Target) (*Target, erro
 		if t.Upstream, err = llm.NewUpstream(spec); err != nil {
 			return nil, err
 		}
-		t.Transport = newTransport(spec, ca)
+		t.Transport = p.newTransport(spec, ca)
 	}
 	byKey[k] = t
 	return t, nil
@@ -231,18 +232,19 @@ func readCA(name string) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
-func newTransport(spec *v1.ProviderAccountSpec, ca *x509.CertPool) *http.Transport {
+func (p *Pool) newTransport(spec *v1.ProviderAccountSpec, ca *x509.CertPool) *http.Transport {
 	policy := safehttp.PolicyFor(spec.BaseURL, spec.AllowPrivateNetwork, spec.InsecureHTTP)
 	policy.RootCAs = ca
-	return safehttp.NewTransport(policy, safehttp.Options{
+	t := safehttp.NewTransport(policy, safehttp.Options{
 		DialTimeout:           10 * time.Second,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: -1, // the exchange bounds it
 		MaxIdleConns:          idlePerHost,
 		MaxIdleConnsPerHost:   idlePerHost,
-		WriteBufferSize:       16 << 10,
 		DisableCompression:    true, // bytes pass as they come
 	})
+	t.DialContext = pooledWrites(t.DialContext, &p.writes)
+	return t
 }
 
 // Target returns where the calls of an account go. An account whose CA cannot
