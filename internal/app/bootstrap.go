@@ -35,8 +35,11 @@ func (a *App) bootstrap(ctx context.Context) (string, error) {
 		if len(batch.RevokeTokens) == 0 {
 			return "", nil
 		}
-		_, err := a.db.Commit(ctx, &batch)
-		return "", err
+		head, err := a.db.Commit(ctx, &batch)
+		if err != nil {
+			return "", err
+		}
+		return "", a.publisher.WaitFor(ctx, head)
 	}
 	id, err := uuid.NewV7()
 	if err != nil {

@@ -26,6 +26,22 @@ func front(hosts []string, next http.Handler) http.Handler {
 	})
 }
 
+// ownPagesOnly refuses what a browser sends for a page of an origin that is not
+// listed. It stands before the gateway while authentication is off: then being
+// on this machine is the credential, and any page that is open in a browser
+// here is on this machine.
+func ownPagesOnly(origins []string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o := r.Header.Get("Origin")
+		own := o == "" || o == "http://"+r.Host || o == "https://"+r.Host || slices.Contains(origins, o)
+		if !own && r.Method != http.MethodOptions {
+			http.Error(w, "authentication is off, and pages of other origins may not use the models; list the origin in server.cors.origins", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // hostAllowed compares the host without its port.
 func hostAllowed(hosts []string, host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,7 +25,7 @@ import (
 const (
 	manifestSettle = 100 * time.Millisecond // a burst of file events is one change
 	manifestPoll   = 500 * time.Millisecond // for file systems without events, and links above the folder
-	manifestRetry  = 5 * time.Second        // until what was refused is tried again as it is
+	manifestRetry  = 2 * time.Second        // until what was refused is tried again as it is
 	manifestDepth  = 32                     // folders within folders, at most; links may lead in a circle
 )
 
@@ -42,7 +43,7 @@ type environment struct {
 func (e *environment) apply(ctx context.Context, docs []manifest.Document) error {
 	taken := map[identity.ResourceKey]bool{}
 	for _, d := range docs {
-		taken[identity.ResourceKey{Kind: d.Resource.Type().Kind, Name: d.Resource.Meta().Name}] = true
+		taken[keyOf(d.Resource)] = true
 	}
 	resources, err := e.resources()
 	if err != nil {
@@ -51,7 +52,7 @@ func (e *environment) apply(ctx context.Context, docs []manifest.Document) error
 	s := e.snapshots.Load()
 	req := apply.Request{Prune: true}
 	for _, r := range resources {
-		key := identity.ResourceKey{Kind: r.Type().Kind, Name: r.Meta().Name}
+		key := keyOf(r)
 		if taken[key] || othersHave(s, key) {
 			continue
 		}
@@ -61,6 +62,25 @@ func (e *environment) apply(ctx context.Context, docs []manifest.Document) error
 		return fmt.Errorf("the environment's resources: %w", err)
 	}
 	return nil
+}
+
+// has reports whether the environment's resources have a name among documents.
+func (e *environment) has(docs []manifest.Document) bool {
+	s := e.snapshots.Load()
+	if s == nil {
+		return false
+	}
+	for _, d := range docs {
+		old, ok := s.Resource(keyOf(d.Resource))
+		if ok && old.Meta().Manager == v1.ManagerEnv {
+			return true
+		}
+	}
+	return false
+}
+
+func keyOf(r v1.Resource) identity.ResourceKey {
+	return identity.ResourceKey{Kind: r.Type().Kind, Name: r.Meta().Name}
 }
 
 // othersHave reports whether somebody else wrote a resource. s is nil where the
@@ -87,8 +107,9 @@ type manifestWatcher struct {
 	err error
 
 	// Only refresh uses these.
-	stamp [sha256.Size]byte
-	tried time.Time
+	stamp   [sha256.Size]byte
+	tried   time.Time
+	applied []manifest.Document // the last good ones
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -189,10 +210,31 @@ func (m *manifestWatcher) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if m.env.has(docs) {
+		if err := m.rehearse(ctx); err != nil {
+			return err
+		}
+	}
+	// The environment lets go of the names that the folder wants, and takes
+	// those that the folder has let go of.
 	if err := m.env.apply(ctx, docs); err != nil {
 		return err
 	}
-	_, err = m.applier.Apply(ctx, apply.SystemActor(v1.ManagerDir), apply.Request{Documents: docs, Prune: true})
+	if _, err := m.applier.Apply(ctx, apply.SystemActor(v1.ManagerDir), apply.Request{Documents: docs, Prune: true}); err != nil {
+		return errors.Join(err, m.env.apply(ctx, m.applied))
+	}
+	m.applied = docs
+	return m.env.apply(ctx, docs)
+}
+
+// rehearse refuses a bad change before the environment lets go of anything. It
+// reads for itself, because what was applied is not as it was sent.
+func (m *manifestWatcher) rehearse(ctx context.Context) error {
+	docs, err := manifest.ReadPath(m.dir)
+	if err != nil {
+		return err
+	}
+	_, err = m.applier.Apply(ctx, apply.SystemActor(v1.ManagerDir), apply.Request{Documents: docs, DryRun: true, TakeOver: true})
 	return err
 }
 

@@ -56,7 +56,11 @@ func (a *App) listenIDP() error {
 func (a *App) serve(context.Context) error {
 	mux := http.NewServeMux()
 	a.health.public(mux)
-	mux.Handle("/v1/", a.gateway.Handler())
+	models := a.gateway.Handler()
+	if !a.cfg.Compat.AuthEnabled {
+		models = ownPagesOnly(a.cfg.Server.CORS.Origins, models)
+	}
+	mux.Handle("/v1/", models)
 	mux.Handle("/api/v1/", a.control)
 	console.Register(mux)
 	main := a.server(front(a.cfg.Server.Hosts(a.listeners.main.Addr().String()), mux))

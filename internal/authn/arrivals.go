@@ -70,17 +70,24 @@ func (a *arrivals) ensure(ctx context.Context, who identity.Arrival) (string, id
 func (a *arrivals) fly(ctx context.Context, who identity.Arrival, f *arrival) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), directoryTimeout)
 	defer cancel()
-	f.uid, f.head, f.err = a.directory.Ensure(ctx, who)
-	if f.err != nil && identity.CodeOf(f.err) == identity.CodeInternal {
-		f.err = directoryAway(f.err)
+	f.err = directoryAway(errors.New("the directory gave no answer")) // what others see if it panics
+	defer func() {
+		a.mu.Lock()
+		delete(a.flying, who.Key)
+		if a.issuers[who.Key.Issuer]--; a.issuers[who.Key.Issuer] == 0 {
+			delete(a.issuers, who.Key.Issuer)
+		}
+		a.mu.Unlock()
+		close(f.done)
+	}()
+	uid, head, err := a.directory.Ensure(ctx, who)
+	switch identity.CodeOf(err) {
+	case identity.CodeInternal, identity.CodeNotFound: // not found: the snapshot was a moment behind
+		if err != nil {
+			err = directoryAway(err)
+		}
 	}
-	a.mu.Lock()
-	delete(a.flying, who.Key)
-	if a.issuers[who.Key.Issuer]--; a.issuers[who.Key.Issuer] == 0 {
-		delete(a.issuers, who.Key.Issuer)
-	}
-	a.mu.Unlock()
-	close(f.done)
+	f.uid, f.head, f.err = uid, head, err
 }
 
 func sortedUnique(list []string) []string {

@@ -102,8 +102,9 @@ func New(opt Options) *Authenticator {
 type mode int
 
 const (
-	live mode = iota
-	dry       // explain: no refetch, nobody created
+	live  mode = iota
+	dry        // explain: no refetch, nobody created
+	again      // recheck: as dry, and whoever is not known any more is nobody
 )
 
 // Authenticate says who a credential belongs to.
@@ -145,12 +146,20 @@ func (a *Authenticator) authenticate(ctx context.Context, s *snapshot.Snapshot, 
 	if err != nil {
 		return Caller{}, err
 	}
-	caller.addr = addr
-	if addr.IsValid() && !caller.Grant.AllowsAddress(addr) {
-		tr.Add("token", false, "the token is narrowed to other addresses than %s", addr)
+	if m == dry {
+		return caller, nil // the token may be somebody else's
+	}
+	caller.addr = addr.Unmap().WithZone("")
+	return caller.checked()
+}
+
+// checked refuses a token that is narrowed to addresses from any other, and
+// from one that is not known.
+func (c Caller) checked() (Caller, error) {
+	if !c.Grant.AllowsAddress(c.addr) {
 		return Caller{}, identity.Errorf(identity.CodeAddressNotPermitted, "this token does not work from your address")
 	}
-	return caller, nil
+	return c, nil
 }
 
 // Recheck says who a caller is under a newer snapshot, without the credential:
@@ -160,7 +169,7 @@ func (a *Authenticator) Recheck(s *snapshot.Snapshot, c Caller) (Caller, error) 
 	var err error
 	switch {
 	case c.entry != nil:
-		next, err = a.resolveEntry(context.Background(), s, c.entry, dry, nil)
+		next, err = a.resolveEntry(context.Background(), s, c.entry, again, nil)
 	case c.digest != (identity.Digest{}):
 		next, err = a.byDigest(s, c.digest, nil)
 	case a.opt.Anonymous != nil:
@@ -172,10 +181,7 @@ func (a *Authenticator) Recheck(s *snapshot.Snapshot, c Caller) (Caller, error) 
 		return Caller{}, err
 	}
 	next.addr = c.addr
-	if c.addr.IsValid() && !next.Grant.AllowsAddress(c.addr) {
-		return Caller{}, identity.Errorf(identity.CodeAddressNotPermitted, "this token does not work from your address")
-	}
-	return next, nil
+	return next.checked()
 }
 
 // Explain authenticates a token with a trace and without side effects. It does

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"crypto/sha256"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -37,11 +38,12 @@ type verified struct {
 	provider   string // name
 	uid        string
 	version    string // of the provider's resource
+	issuer     string // the token's iss
 	thumbprint string
 	payload    []byte // the claims as they were signed
 	expires    time.Time
 	skew       time.Duration
-	until      time.Time // when it must be verified again
+	until      time.Time // when the token, sent again, must be verified again
 	grant      *identity.Grant
 	meaning    atomic.Pointer[meaning]
 }
@@ -56,13 +58,14 @@ type meaning struct {
 	principal *identity.Principal
 }
 
-// fresh reports whether the entry may still be believed.
+// fresh reports whether the entry may still be believed: the token has not
+// expired, the provider is as it was and may still judge it, the key is there.
 func (v *verified) fresh(s *snapshot.Snapshot, keys Keys, now time.Time) (*snapshot.Provider, bool) {
-	if !now.Before(v.until) || !now.Before(v.expires.Add(v.skew)) {
+	if !now.Before(v.expires.Add(v.skew)) {
 		return nil, false
 	}
 	p, ok := s.Provider(v.provider)
-	if !ok || p.UID != v.uid || p.Version != v.version {
+	if !ok || p.UID != v.uid || p.Version != v.version || !slices.Contains(s.Candidates(v.issuer), p) {
 		return nil, false
 	}
 	return p, keys.Alive(v.uid, v.thumbprint)

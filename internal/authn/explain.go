@@ -69,7 +69,7 @@ func (a *Authenticator) traceKeys(tr *identity.Trace, p *snapshot.Provider, t *j
 		return
 	}
 	if errors.Is(err, keyring.ErrUnknownKid) {
-		tr.Add("provider", false, "%s: the provider publishes no key %q; the token is from another realm or its key was rotated away", p.Name, t.Kid)
+		tr.Add("provider", false, "%s: the provider publishes no key %q; the token is from another realm, or its key was rotated away: get a new token, or correct spec.issuer, spec.jwksURLs or spec.jwks", p.Name, t.Kid)
 		return
 	}
 	detail := ""
@@ -116,6 +116,16 @@ func traceClaim(tr *identity.Trace, x *snapshot.ExternalIdentity, failed int, c 
 		return
 	}
 	tr.Add("external-identity", false, "%s does not match: the claim %s is %q, and spec.claims[%d].anyOf asks for one of %q", x.Name, m.Path, values, failed, m.AnyOf)
+}
+
+// traceGroups says which teams the groups of somebody who is no user here give.
+func traceGroups(tr *identity.Trace, p *snapshot.Provider, f *facts) {
+	for _, t := range f.groupTeams {
+		tr.Add("team", true, "team:%s (from a group of %s)", t, p.Name)
+	}
+	if len(f.groupTeams) == 0 {
+		tr.Add("team", false, "no team: none of the groups %q is listed for %s under a team's spec.identityProviderGroups", f.groups, p.Name)
+	}
 }
 
 // traceNobody says why a valid token is nobody.

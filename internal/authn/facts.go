@@ -1,7 +1,9 @@
 package authn
 
 import (
+	"encoding/json"
 	"strings"
+	"unicode"
 
 	"golang.org/x/net/idna"
 
@@ -33,7 +35,8 @@ type facts struct {
 }
 
 // readSubject finds the subject; present and a non-empty string (RFC 7519,
-// section 4.1.2).
+// section 4.1.2). What it is unique within is escaped as in a JSON Pointer, so
+// that a/b with c and a with b/c stay two people.
 func readSubject(p *snapshot.Provider, c map[string]any) (string, bool) {
 	v, _ := claims.First(p.Subject, c)
 	sub, ok := v.(string)
@@ -48,7 +51,7 @@ func readSubject(p *snapshot.Provider, c map[string]any) (string, bool) {
 	if !ok || within == "" {
 		return "", false
 	}
-	return within + "/" + sub, true
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(within) + "/" + sub, true
 }
 
 func readFacts(s *snapshot.Snapshot, p *snapshot.Provider, c map[string]any) *facts {
@@ -117,17 +120,29 @@ func ownToken(p *snapshot.Provider, c map[string]any, clientID string) bool {
 		return false
 	}
 	ok, _ := claims.MatchAll(p.ClientToken, c)
-	return ok
+	return ok && (p.Spec.Preset != v1.PresetKeycloak || isServiceAccountOf(c, clientID))
+}
+
+// isServiceAccountOf: Keycloak names a client's service account after the
+// client. A person who took a name with the same beginning is not it.
+func isServiceAccountOf(c map[string]any, clientID string) bool {
+	name, _ := c["preferred_username"].(string)
+	client, isAccount := strings.CutPrefix(name, "service-account-")
+	return !isAccount || client == strings.ToLower(clientID)
 }
 
 // normalizeEmail lower-cases an address and writes its domain in IDNA, so that
-// one mailbox has one spelling. What is not an address is empty.
+// one mailbox has one spelling. What is not an address is empty. So is one with
+// space around it or with anything but ASCII before the @: Unicode's case
+// folding makes one word of two (the Kelvin sign is a k), and who can register
+// the one must not be taken for the other.
 func normalizeEmail(s string) string {
-	s = v1.NormalizeEmail(s)
 	at := strings.LastIndexByte(s, '@')
-	if at < 1 {
+	if at < 1 || strings.TrimSpace(s) != s || strings.ContainsFunc(s[:at], func(r rune) bool { return r > unicode.MaxASCII }) {
 		return ""
 	}
+	s = v1.NormalizeEmail(s)
+	at = strings.LastIndexByte(s, '@')
 	domain, err := idna.Lookup.ToASCII(s[at+1:])
 	if err != nil {
 		return ""
@@ -146,17 +161,26 @@ func emailTrusted(p *snapshot.Provider, c map[string]any, email string) bool {
 	if email == "" || !domainListed(p.Spec.EmailDomains, email) {
 		return false
 	}
-	values, _, found := claims.FirstStrings(p.EmailVerified, c, 1)
-	if !found {
-		return p.Spec.EmailVerified == v1.EmailVerifiedAssumed
+	v, which := claims.First(p.EmailVerified, c)
+	switch v := v.(type) {
+	case bool:
+		return v
+	case string: // Cognito, and Entra's xms_edov
+		return v == "true" || v == "1"
+	case json.Number:
+		return v == "1"
+	default:
+		return which < 0 && p.Spec.EmailVerified == v1.EmailVerifiedAssumed && p.Spec.Preset != v1.PresetEntra
 	}
-	return len(values) == 1 && (values[0] == "true" || values[0] == "1")
 }
 
 func domainListed(domains []string, email string) bool {
-	_, domain, _ := strings.Cut(email, "@")
+	domain := email[strings.LastIndexByte(email, '@')+1:]
 	for _, d := range domains {
 		if d == "*" || d == domain {
+			return true
+		}
+		if ascii, err := idna.Lookup.ToASCII(d); err == nil && ascii == domain {
 			return true
 		}
 	}

@@ -22,7 +22,8 @@ func (a *Authenticator) jwt(ctx context.Context, s *snapshot.Snapshot, token str
 	key := tokenKey(token)
 	if m == live {
 		if e, ok := a.cache.tokens.GetIfPresent(key); ok {
-			if _, fresh := e.fresh(s, a.opt.Keys, a.opt.Now()); fresh {
+			now := a.opt.Now()
+			if _, fresh := e.fresh(s, a.opt.Keys, now); fresh && now.Before(e.until) {
 				return a.resolveEntry(ctx, s, e, m, tr)
 			}
 			a.cache.tokens.Invalidate(key)
@@ -47,7 +48,11 @@ func (a *Authenticator) verify(ctx context.Context, s *snapshot.Snapshot, token 
 		tr.Add("credential", false, "the JWT cannot be read: %v", err)
 		return nil, invalid(err.Error())
 	}
-	iss, _ := t.Claims["iss"].(string)
+	iss, ok := t.Claims["iss"].(string)
+	if _, present := t.Claims["iss"]; present && !ok {
+		tr.Note("credential", false, "the JWT's iss is not a string")
+		return nil, invalid("iss is not a string")
+	}
 	tr.Add("credential", true, "a JWT, alg %s, kid %q, iss %q", t.Alg, t.Kid, iss)
 	candidates := s.Candidates(iss)
 	if len(candidates) == 0 {
@@ -59,7 +64,7 @@ func (a *Authenticator) verify(ctx context.Context, s *snapshot.Snapshot, token 
 	for _, p := range candidates {
 		e, err := a.judge(ctx, p, t, m, tr)
 		if err == nil {
-			e.payload = payloadOf(token)
+			e.payload, e.issuer = payloadOf(token), iss
 			return e, nil
 		}
 		reasons = append(reasons, p.Name+": "+err.Error())
@@ -100,6 +105,9 @@ func (a *Authenticator) judge(ctx context.Context, p *snapshot.Provider, t *jose
 	}
 	if err != nil {
 		a.traceKeys(tr, p, t, err)
+		if !errors.Is(err, keyring.ErrUnknownKid) && !errors.Is(err, keyring.ErrUnavailable) {
+			err = errors.Join(keyring.ErrUnavailable, err) // whatever it is, it is not the caller's fault
+		}
 		return nil, err
 	}
 	key, err := jose.VerifyAny(t, res.Keys)
@@ -109,11 +117,29 @@ func (a *Authenticator) judge(ctx context.Context, p *snapshot.Provider, t *jose
 	}
 	exp, _ := jose.ExpiresAt(t)
 	tr.Add("provider", true, "%s accepts the token: issuer, audience, times, kind and signature (key %q) are right", p.Name, t.Kid)
-	until := a.opt.Now().Add(cacheFor)
 	return &verified{
-		provider: p.Name, uid: p.UID, version: p.Version, thumbprint: key.Thumbprint, expires: exp, skew: p.ClockSkew, until: until,
+		provider: p.Name, uid: p.UID, version: p.Version, thumbprint: key.Thumbprint, expires: exp, skew: p.ClockSkew,
+		until: a.believeUntil(p, t),
 		grant: &identity.Grant{Via: "jwt", Provider: p.Name, ExpiresAt: exp},
 	}, nil
+}
+
+// believeUntil is when a token that is sent again must be verified again: after
+// five minutes, and where the provider has a maxAge when that is over.
+func (a *Authenticator) believeUntil(p *snapshot.Provider, t *jose.Token) time.Time {
+	until := a.opt.Now().Add(cacheFor)
+	if p.MaxAge == 0 {
+		return until
+	}
+	n, _ := t.Claims["iat"].(json.Number)
+	iat, err := n.Float64()
+	if err != nil {
+		return time.Time{}
+	}
+	if end := time.Unix(int64(iat), 0).Add(p.MaxAge + p.ClockSkew); end.Before(until) {
+		return end
+	}
+	return until
 }
 
 func (a *Authenticator) checkClaims(p *snapshot.Provider, t *jose.Token) error {
@@ -139,7 +165,7 @@ func (a *Authenticator) checkClaims(p *snapshot.Provider, t *jose.Token) error {
 // section 4.1.3). A token without aud may prove its audience by another claim
 // where the provider says so.
 func checkAudience(p *snapshot.Provider, t *jose.Token) error {
-	if p.Spec.InsecureSkipAudience {
+	if p.Spec.InsecureSkipAudience && len(p.Spec.Audiences) == 0 {
 		return nil
 	}
 	got := jose.Audience(t)

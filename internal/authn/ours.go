@@ -34,7 +34,9 @@ func (a *Authenticator) byDigest(s *snapshot.Snapshot, digest identity.Digest, t
 		tr.Add("credential", false, "the token %s expired at %s; make a new one", t.ID, t.ExpiresAt.Format(time.RFC3339))
 		return Caller{}, invalid("expired token")
 	}
-	tr.Add("credential", true, "a %s, id %s, good until %s", t.Kind, t.ID, t.ExpiresAt.Format(time.RFC3339))
+	if tr != nil { // what is passed would be made on every request
+		tr.Add("credential", true, "a %s, id %s, good until %s", t.Kind, t.ID, t.ExpiresAt.Format(time.RFC3339))
+	}
 	p, err := a.ownerPrincipal(s, &t, now, tr)
 	if err != nil {
 		return Caller{}, err
@@ -53,8 +55,10 @@ func (a *Authenticator) ownerPrincipal(s *snapshot.Snapshot, t *snapshot.Token, 
 			tr.Add("principal", false, "the owner, %s, is deactivated", u.Email)
 			return nil, invalid("the owner is deactivated")
 		}
-		traceTeams(tr, s.UserTeams(u, "", now))
-		tr.Add("principal", true, "user:%s", u.Email)
+		if tr != nil {
+			traceTeams(tr, s.UserTeams(u, "", now))
+			tr.Add("principal", true, "user:%s", u.Email)
+		}
 		return s.UserPrincipal(u, now), nil
 	case t.Kind == identity.TokenVirtualAccount && t.Owner != nil && t.Owner.VirtualAccount != nil:
 		return accountPrincipal(t.Owner.VirtualAccount, tr)

@@ -50,8 +50,12 @@ type resolution struct {
 }
 
 // principal collects every subject that applies. In this order: an application
-// that is mapped, a person, external identities.
+// that is mapped, a person, external identities. Who was deleted is none of them.
 func (r *resolution) principal(mean *meaning) (*meaning, error) {
+	if r.s.Tombstoned(r.f.key, "") {
+		r.tr.Note("principal", false, "this person was deleted here; an administrator can lift the tombstone, which makes a new user")
+		return nil, invalid("the person was deleted")
+	}
 	if r.f.ambiguous {
 		r.tr.Note("principal", false, "two virtual accounts map this token; make their identityProviderMappings differ")
 		return nil, identity.Errorf(identity.CodeIdentityAmbiguous, "this token belongs to more than one virtual account")
@@ -60,6 +64,9 @@ func (r *resolution) principal(mean *meaning) (*meaning, error) {
 		p, err := accountPrincipal(r.f.mapping.Account, r.tr)
 		if err != nil {
 			return nil, err
+		}
+		if mean.principal == p {
+			return mean, nil
 		}
 		return &meaning{config: mean.config, facts: r.f, principal: p}, nil
 	}
@@ -89,7 +96,9 @@ func (r *resolution) person(u *snapshot.User) (*identity.Principal, time.Time) {
 	for _, t := range r.f.groupTeams {
 		teams = append(teams, snapshot.TeamMembership{Team: t, Source: "token, by a group of " + r.p.Name})
 	}
-	traceTeams(r.tr, teams)
+	if r.tr != nil {
+		traceTeams(r.tr, teams)
+	}
 	p := r.s.NewUserPrincipal(u, teams, r.externalSubjects())
 	p.Key = r.f.key
 	var until time.Time
@@ -114,6 +123,9 @@ func (r *resolution) externalSubjects() []identity.Subject {
 func (r *resolution) external() (*identity.Principal, error) {
 	subjects := r.externalSubjects()
 	p := &identity.Principal{Kind: identity.KindExternal, Key: r.f.key, Email: r.f.email}
+	if r.tr != nil {
+		traceGroups(r.tr, r.p, r.f)
+	}
 	for _, t := range r.f.groupTeams {
 		subjects = append(subjects, identity.TeamSubject(t))
 		p.Teams = append(p.Teams, t)
@@ -140,10 +152,6 @@ func (r *resolution) external() (*identity.Principal, error) {
 // user finds the person that a token names: by identity first; by e-mail only
 // where the provider may speak for the address. nil without an error: nobody.
 func (r *resolution) user() (*snapshot.User, error) {
-	if r.s.Tombstoned(r.f.key, "") {
-		r.tr.Note("principal", false, "this person was deleted here; an administrator can lift the tombstone, which makes a new user")
-		return nil, invalid("the person was deleted")
-	}
 	if r.p.Spec.Resolve.Users == v1.UsersNever || r.f.ownToken {
 		return nil, nil
 	}
@@ -187,6 +195,9 @@ func (r *resolution) byEmail() (*snapshot.User, error) {
 	case !exists && !create:
 		r.tr.Add("principal", false, "there is no user %s; create the user, or set resolve.users: create on %s", r.f.email, r.p.Name)
 		return nil, nil
+	}
+	if r.mode == again {
+		return nil, invalid("the person is not known here any more")
 	}
 	if r.mode == dry {
 		r.tr.Add("principal", true, "user:%s would be created or linked by the first real request", r.f.email)
@@ -235,7 +246,7 @@ func (r *resolution) ensure(link, create bool) (*snapshot.User, error) {
 
 func directoryAway(err error) error {
 	return &identity.Error{
-		Code: identity.CodeDirectoryUnavailable, Err: err, RetryAfter: time.Second,
+		Code: identity.CodeDirectoryUnavailable, Err: err, RetryAfter: arrivalsRetryAfter,
 		Message: "your user cannot be created or linked right now; try again",
 	}
 }

@@ -1,6 +1,8 @@
 package authz
 
 import (
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +28,7 @@ type Request struct {
 
 // Context is what a decision depends on besides.
 type Context struct {
-	// Now is the time of the request.
+	// Now is the time of the request. Without it everything that ends has ended.
 	Now time.Time
 }
 
@@ -82,11 +84,14 @@ type Decision struct {
 // Decide answers a request. Deny unless something permits; in this order:
 // token narrowing, owner's limits, roles on the resource and its parents.
 func Decide(q *Request) Decision {
+	if q.Principal == nil || q.Grant == nil {
+		return Decision{Reason: ReasonNoGrant}
+	}
 	if d, denied := narrowing(q); denied {
 		return d
 	}
 	if q.Resource == nil {
-		q.Trace.Note("resource", false, "there is no such model; check the name, and whether the account lists it")
+		q.Trace.Note("resource", false, "there is no such model; check the name (account/model), and whether spec.models of the provider account lists it")
 		return Decision{Reason: ReasonNoResource}
 	}
 	if m := q.Resource.Model; m != nil && q.Action == identity.PermModelUse && !m.Enabled() {
@@ -107,19 +112,19 @@ func narrowing(q *Request) (Decision, bool) {
 	if n == nil {
 		return Decision{}, false
 	}
-	if n.NotAfter != nil && !q.Context.Now.Before(*n.NotAfter) {
-		q.Trace.Note("token", false, "the token's notAfter has passed")
+	if n.NotAfter != nil && (q.Context.Now.IsZero() || !q.Context.Now.Before(*n.NotAfter)) {
+		q.Trace.Note("token", false, "the token's notAfter has passed; make a new token")
 		return Decision{Reason: ReasonTokenEnded}, true
 	}
 	if q.Action != identity.PermModelUse {
-		q.Trace.Note("token", false, "a narrowed token mints no tokens and manages nothing")
+		q.Trace.Note("token", false, "a narrowed token mints no tokens and manages nothing; use one without narrowing")
 		return Decision{Reason: ReasonNarrowed}, true
 	}
 	if n.Models == nil || namesModel(n.Models, q.Name) {
 		q.Trace.Note("token", true, "the token's narrowing names this model, or no models")
 		return Decision{}, false
 	}
-	q.Trace.Note("token", false, "the token is narrowed to other models")
+	q.Trace.Note("token", false, "the token is narrowed to other models; make one whose narrowing.models names this one")
 	return Decision{Reason: ReasonNarrowed}, true
 }
 
@@ -141,7 +146,7 @@ func namesModel(list []string, fqn string) bool {
 // role that manages access still counts.
 func permitted(q *Request, ids []uint32, whose string) Decision {
 	narrowed := false
-	now := q.Context.Now.Unix()
+	now := unix(q.Context.Now)
 	for t := q.Resource; t != nil; t = t.Above {
 		allowed := false
 		t.Each(ids, func(e *snapshot.Entry) bool {
@@ -167,6 +172,15 @@ func permitted(q *Request, ids []uint32, whose string) Decision {
 	return Decision{Reason: ReasonNoGrant}
 }
 
+// unix is a time in Unix seconds; the end of time where there is none, so that
+// a forgotten clock never keeps alive what has ended.
+func unix(now time.Time) int64 {
+	if now.IsZero() {
+		return math.MaxInt64
+	}
+	return now.Unix()
+}
+
 // Allows is Decide for what is not a model, as a coded error that names the
 // missing permission.
 func Allows(p *identity.Principal, g *identity.Grant, action identity.Permission, t *snapshot.Target, now time.Time) error {
@@ -183,22 +197,22 @@ func Allows(p *identity.Principal, g *identity.Grant, action identity.Permission
 // Held returns every permission that a principal holds on a target by way of
 // it or its parents: what they may grant to others.
 func Held(p *identity.Principal, g *identity.Grant, t *snapshot.Target, now time.Time) identity.PermissionSet {
-	if g.Narrowing != nil {
+	if p == nil || g == nil || g.Narrowing != nil {
 		return identity.PermissionSet{}
 	}
-	held := heldBy(p.SubjectIDs, t, now)
+	held := heldBy(p.SubjectIDs, t, unix(now))
 	if p.LimitIDs != nil {
-		held = held.Intersect(heldBy(p.LimitIDs, t, now))
+		held = held.Intersect(heldBy(p.LimitIDs, t, unix(now)))
 	}
 	return held
 }
 
-func heldBy(ids []uint32, t *snapshot.Target, now time.Time) identity.PermissionSet {
+func heldBy(ids []uint32, t *snapshot.Target, now int64) identity.PermissionSet {
 	var held identity.PermissionSet
 	narrowed := false
 	for ; t != nil; t = t.Above {
 		t.Each(ids, func(e *snapshot.Entry) bool {
-			if (e.Expires == 0 || now.Unix() < e.Expires) && (!narrowed || e.Permissions.Has(identity.PermAccountAccess)) {
+			if (e.Expires == 0 || now < e.Expires) && (!narrowed || e.Permissions.Has(identity.PermAccountAccess)) {
 				held = held.Union(e.Permissions)
 			}
 			return true
@@ -208,8 +222,9 @@ func heldBy(ids []uint32, t *snapshot.Target, now time.Time) identity.Permission
 	return held
 }
 
-// Models calls yield for every model that a principal may use, by account and
-// name: the named entries, and for a wildcard what names returns for it.
+// Models calls yield once for every model that a principal may use, by account
+// and name: the named entries, and for a wildcard the names on which somebody
+// has a role and what names returns for it.
 func Models(s *snapshot.Snapshot, p *identity.Principal, g *identity.Grant, now time.Time,
 	names func(*snapshot.Account) []string, yield func(fqn string, m *snapshot.Model),
 ) {
@@ -227,8 +242,10 @@ func Models(s *snapshot.Snapshot, p *identity.Principal, g *identity.Grant, now 
 		if a.Wildcard == nil {
 			continue
 		}
-		for _, name := range names(a) {
-			if m, ok := s.Model(a.Name, name); ok && !m.Listed {
+		covered := slices.Concat(a.Granted(), names(a))
+		slices.Sort(covered)
+		for _, name := range slices.Compact(covered) {
+			if m, ok := s.Model(a.Name, name); ok && (m == a.Wildcard || !m.Listed) {
 				ask(a.Name+"/"+name, m)
 			}
 		}

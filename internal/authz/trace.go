@@ -22,7 +22,7 @@ func traceEntry(q *Request, whose string, on *snapshot.Target, e *snapshot.Entry
 	switch {
 	case ok:
 		why = "permits " + string(q.Action)
-	case e.Expires != 0 && q.Context.Now.Unix() >= e.Expires:
+	case e.Expires != 0 && unix(q.Context.Now) >= e.Expires:
 		why = "has expired; change spec.expiresAt"
 	case !e.Permissions.Has(q.Action):
 		why = "does not hold " + string(q.Action)

@@ -45,6 +45,12 @@ func (t *Target) Each(ids []uint32, yield func(*Entry) bool) {
 	e := t.Entries
 	switch {
 	case len(ids) == 0 || len(e) == 0:
+	case len(ids) > 8*len(e):
+		for i := range e {
+			if _, ok := slices.BinarySearch(ids, e[i].Subject); ok && !yield(&e[i]) {
+				return
+			}
+		}
 	case len(e) > 8*len(ids):
 		for _, id := range ids {
 			i, _ := slices.BinarySearchFunc(e, id, compareEntry)

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"maps"
+	"slices"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
@@ -39,7 +40,7 @@ func NewBuilder(prev *Snapshot) *Builder {
 		owners: owners{chunks: append([]*[ownerChunk]Owner(nil), prev.owners.chunks...), next: prev.owners.next},
 		users:  prev.users.fork(), byEmail: prev.byEmail.fork(), byIdentity: prev.byIdentity.fork(),
 		tombs: prev.tombs.fork(), tombIdentities: prev.tombIdentities.fork(), tombEmails: prev.tombEmails.fork(),
-		hasAdmin: prev.hasAdmin,
+		hasAdmin: prev.hasAdmin, adminUID: prev.adminUID,
 	}
 	return b
 }
@@ -200,8 +201,10 @@ func (b *Builder) addToken(t *identity.Token) {
 	if t.Owner != "" {
 		owner = b.ownerIndex(t.Owner) + 1
 	}
-	shard := b.shard(t.Digest)
-	shard.put(shard.record(t, owner))
+	if t.Digest == (identity.Digest{}) {
+		return // marks an empty slot, and is the digest of nothing
+	}
+	b.shard(t.Digest).put(newTokenRecord(t, owner), t.Narrowing)
 }
 
 func (b *Builder) removeToken(d identity.Digest) {
@@ -263,7 +266,7 @@ func findAdmin(s *Snapshot) bool {
 				return true
 			}
 		case "virtual-account":
-			if v, ok := s.VirtualAccount(name); ok && v.Resource.IsEnabled() {
+			if v, ok := s.VirtualAccount(name); ok && v.Resource.IsEnabled() && v.Principal.LimitIDs == nil {
 				return true
 			}
 		case "team":
@@ -275,18 +278,36 @@ func findAdmin(s *Snapshot) bool {
 	return false
 }
 
-// teamHasPeople reports whether an active person is in a team by what is stored.
+// teamHasPeople reports whether an active person is in a team by what is
+// stored. Whom an identity provider's groups would put there is not known here.
 func (s *Snapshot) teamHasPeople(team string) bool {
+	everyone := identity.TeamSubject(team) == identity.Everyone
 	t, ok := s.cfg.teams[team]
-	if !ok {
+	if !ok && !everyone {
 		return false
 	}
-	for _, list := range [][]string{t.Spec.Managers, t.Spec.Members} {
-		for _, email := range list {
-			if u, ok := s.UserByEmail(email); ok && u.Active {
-				return true
+	if ok {
+		for _, list := range [][]string{t.Spec.Managers, t.Spec.Members} {
+			for _, email := range list {
+				if u, ok := s.UserByEmail(email); ok && u.Active {
+					return true
+				}
 			}
 		}
 	}
-	return false
+	member := func(u *User) bool {
+		return u.Active && (everyone || slices.ContainsFunc(u.Memberships, func(m identity.Membership) bool { return m.Team == team }))
+	}
+	// The one who was found the last time is nearly always still there.
+	if u, ok := s.UserByUID(s.adminUID); ok && member(u) {
+		return true
+	}
+	found := false
+	s.users.each(func(uid string, u *User) bool {
+		if found = member(u); found {
+			s.adminUID = uid
+		}
+		return !found
+	})
+	return found
 }

@@ -217,7 +217,7 @@ func (c *compiler) team(t *v1.Team) {
 func (c *compiler) roleBinding(b *v1.RoleBinding) {
 	var expires int64
 	if b.Spec.ExpiresAt != nil {
-		expires = b.Spec.ExpiresAt.Unix()
+		expires = max(b.Spec.ExpiresAt.Unix(), 1) // 0 is never
 	}
 	for _, res := range b.Spec.Resources {
 		t := c.granted(res)

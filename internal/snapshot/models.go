@@ -78,7 +78,7 @@ func (s *Snapshot) Model(account, name string) (*Model, bool) {
 	if ok && m.Listed {
 		return m, true
 	}
-	if a.Wildcard == nil || a.reserved[undated(name)] {
+	if a.Wildcard == nil || !wildcardCovers(name) || a.isReserved(name) {
 		return nil, false
 	}
 	if ok {
@@ -99,12 +99,68 @@ func (a *Account) Named() []*Model {
 	return list
 }
 
-var dateSuffixRE = regexp.MustCompile(`[-@:](\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|\d{6}|latest)$`)
+// Granted lists, sorted, the names that only the wildcard covers and on which
+// somebody was given a role.
+func (a *Account) Granted() []string {
+	var list []string
+	for name, m := range a.models {
+		if !m.Listed {
+			list = append(list, name)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
 
-// undated takes the date off a model id, so that gpt-4o-2024-11-20 and gpt-4o
-// are seen to be one model.
+// versionSuffixRE is what makers put behind a model's name to pin or float it:
+// gpt-4o-2024-11-20, gemini-1.5-pro-002, claude-3-5-sonnet-latest.
+var versionSuffixRE = regexp.MustCompile(`[-@:](\d{4}-\d{2}-\d{2}|\d{2}-\d{2}|\d{8}|\d{6}|\d{4}|\d{3}|latest)$`)
+
+// undated takes what pins a version off a model id, so that gpt-4o-2024-11-20
+// and gpt-4o are seen to be one model.
 func undated(id string) string {
-	return dateSuffixRE.ReplaceAllString(strings.ToLower(id), "")
+	id = strings.TrimPrefix(strings.ToLower(id), "models/") // as Gemini also writes it
+	for {
+		short := versionSuffixRE.ReplaceAllString(id, "")
+		if short == id || short == "" {
+			return id
+		}
+		id = short
+	}
+}
+
+// isReserved reports whether a name is a way to write the upstream id of a
+// named entry: with a version, or with a tag as llama3:8b and gpt-4o:nitro.
+func (a *Account) isReserved(name string) bool {
+	if a.reserved[undated(name)] {
+		return true
+	}
+	for i := range len(name) {
+		if (name[i] == ':' || name[i] == '@') && a.reserved[undated(name[:i])] {
+			return true
+		}
+	}
+	return false
+}
+
+// wildcardCovers keeps the wildcard to names that mean the same to every
+// reader: what an upstream might trim, unescape or resolve could be a named
+// entry in disguise.
+func wildcardCovers(name string) bool {
+	if name == "" || len(name) > 256 {
+		return false
+	}
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`\%?#"*`, c) >= 0 {
+			return false
+		}
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *compiler) account(r *v1.ProviderAccount) {

@@ -151,11 +151,16 @@ func (c *compiler) provider(r *v1.IdentityProvider) {
 		ClientToken: c.matchers(s.ClientTokenWhen), ClientUnless: c.paths(s.ClientTokenUnless),
 	}
 	if s.Claims.SubjectWithin != "" {
-		within := c.paths(v1.Strings{s.Claims.SubjectWithin})
-		if len(within) == 0 {
-			return // without it subjects would not be unique
+		if within := c.paths(v1.Strings{s.Claims.SubjectWithin}); len(within) > 0 {
+			p.SubjectWithin = &within[0]
 		}
-		p.SubjectWithin = &within[0]
+	}
+	if p.guesses() {
+		c.problemf("has a claim path that decides who somebody is and cannot be read; it accepts nothing")
+		if s.Issuer != "" && c.cfg.byIssuer[s.Issuer] == nil {
+			c.cfg.byIssuer[s.Issuer] = []*Provider{} // still claims its tokens, so that no provider without an issuer sees them
+		}
+		return
 	}
 	c.warn(s)
 	c.cfg.providers[r.Name] = p
@@ -165,6 +170,15 @@ func (c *compiler) provider(r *v1.IdentityProvider) {
 	} else {
 		c.cfg.byIssuer[s.Issuer] = append(c.cfg.byIssuer[s.Issuer], p)
 	}
+}
+
+// guesses reports whether a path is missing without which a token would be
+// taken for more than it is: another subject, a verified e-mail address, the
+// client's own.
+func (p *Provider) guesses() bool {
+	c := &p.Spec.Claims
+	return len(p.Subject) < len(c.Subject) || len(p.EmailVerified) < len(c.EmailVerified) ||
+		(p.SubjectWithin == nil) != (c.SubjectWithin == "") || len(p.ClientUnless) < len(p.Spec.ClientTokenUnless)
 }
 
 // warn reports settings that trust more than is wise.
@@ -186,6 +200,9 @@ func (c *compiler) externalIdentity(r *v1.ExternalIdentity) {
 		c.problemf("names the identity provider %q, which does not exist; it matches nothing", r.Spec.IdentityProvider)
 		return
 	}
+	if len(r.Spec.Claims) == 0 && p.Spec.InsecureSkipAudience {
+		c.problemf("has no claims, and its provider accepts tokens for any audience: everybody who has any token of the issuer is this identity; add claims, or audiences to the provider")
+	}
 	x := &ExternalIdentity{Name: r.Name, Subject: identity.ExternalIdentitySubject(r.Name), Matchers: c.matchers(r.Spec.Claims)}
 	p.Externals = append(p.Externals, x)
 }
@@ -202,7 +219,8 @@ func (c *compiler) virtualAccount(r *v1.VirtualAccount) {
 		}
 	}
 	who := identity.VirtualAccountSubject(r.Name)
-	c.target(identity.KindRef(v1.KindVirtualAccount, r.Name), above)
+	// Another account's access may have named this one before its team was known.
+	c.target(identity.KindRef(v1.KindVirtualAccount, r.Name), above).Above = above
 	for _, a := range r.Spec.Access {
 		if t := c.granted(a.Resource); t != nil {
 			c.grant(t, who, a.Role, 0)
@@ -211,15 +229,28 @@ func (c *compiler) virtualAccount(r *v1.VirtualAccount) {
 	v := &VirtualAccount{Name: r.Name, UID: r.UID, Resource: r}
 	v.Principal = c.virtualAccountPrincipal(v, who, limit)
 	c.cfg.virtualAccounts[r.Name] = v
-	for _, d := range r.Spec.Tokens {
-		if digest, ok := identity.ParseDigest(d.Digest); ok && d.ExpiresAt != nil {
-			c.cfg.digests[digest] = Token{
-				Kind: identity.TokenVirtualAccount, ID: "digest-" + d.Digest[len("sha256:"):len("sha256:")+12],
-				Owner: &Owner{VirtualAccount: v}, ExpiresAt: d.ExpiresAt.UTC(),
-			}
-		}
-	}
+	c.digests(v)
 	c.mappings(v)
+}
+
+// digests takes in the tokens that a manifest knows by digest. One that two
+// accounts name is nobody's: otherwise one could take the other's callers.
+func (c *compiler) digests(v *VirtualAccount) {
+	for _, d := range v.Resource.Spec.Tokens {
+		digest, ok := identity.ParseDigest(d.Digest)
+		if !ok || d.ExpiresAt == nil {
+			continue
+		}
+		t := Token{
+			Kind: identity.TokenVirtualAccount, ID: "digest-" + d.Digest[len("sha256:"):len("sha256:")+12],
+			Owner: &Owner{VirtualAccount: v}, ExpiresAt: d.ExpiresAt.UTC(),
+		}
+		if other, taken := c.cfg.digests[digest]; taken && (other.Owner == nil || other.Owner.VirtualAccount != v) {
+			c.problemf("names the token %s, which another virtual account names too; it is refused", t.ID)
+			t.Owner = nil
+		}
+		c.cfg.digests[digest] = t
+	}
 }
 
 func (c *compiler) mappings(v *VirtualAccount) {

@@ -32,7 +32,8 @@ type Runtime interface {
 type Journal interface {
 	// Removed returns when the removals of rows are on stable storage.
 	Removed(head identity.Head, rows *identity.Rows) error
-	// Full is told of a snapshot that was read whole.
+	// Full is told, before it is published, of a snapshot that was read whole:
+	// what it removed since the last copy is not known.
 	Full(head identity.Head)
 }
 
@@ -65,8 +66,8 @@ type Publisher struct {
 	problem   error
 	changed   chan struct{} // closed and replaced at every publish
 
-	stop context.CancelFunc
-	done chan struct{}
+	stop    context.CancelFunc
+	running sync.WaitGroup
 }
 
 // NewPublisher returns a publisher that has nothing yet. Call Start.
@@ -95,7 +96,11 @@ func (p *Publisher) Load() *Snapshot { return p.current.Load() }
 
 // Seed publishes a snapshot that did not come from the loader: the copy on
 // disk. since is when the loader last agreed with it.
+// One that is too old is kept, for what the loader changes, but not served.
 func (p *Publisher) Seed(s *Snapshot, since time.Time) {
+	if now := p.opt.Now(); since.After(now) {
+		since = now
+	}
 	p.publish(s, since)
 }
 
@@ -104,17 +109,20 @@ func (p *Publisher) Seed(s *Snapshot, since time.Time) {
 func (p *Publisher) Start(ctx context.Context) error {
 	wake, unwatch := p.opt.Loader.Watch()
 	err := p.refresh(ctx)
-	if err != nil && p.current.Load() == nil {
-		unwatch()
-		return err
+	if err != nil {
+		if p.newest() == nil {
+			unwatch()
+			return err
+		}
+		p.fail(err)
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	p.stop, p.done = stop, make(chan struct{})
-	go func() {
-		defer close(p.done)
+	p.stop = stop
+	p.running.Go(func() {
 		defer unwatch()
 		p.follow(run, wake)
-	}()
+	})
+	p.running.Go(func() { p.age(run) })
 	return nil
 }
 
@@ -122,7 +130,36 @@ func (p *Publisher) Start(ctx context.Context) error {
 func (p *Publisher) Close() {
 	if p.stop != nil {
 		p.stop()
-		<-p.done
+		p.running.Wait()
+	}
+}
+
+// age takes back a snapshot that has grown too old. It does not wait for the
+// loader, which may hang instead of failing.
+func (p *Publisher) age(ctx context.Context) {
+	tick := time.NewTicker(p.opt.Poll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			p.mu.Lock()
+			p.serve()
+			p.mu.Unlock()
+		}
+	}
+}
+
+// serve makes the newest snapshot the present one while it is young enough.
+// The caller holds mu.
+func (p *Publisher) serve() {
+	s := p.last
+	if p.opt.Now().Sub(p.confirmed) > p.opt.MaxStaleness {
+		s = nil
+	}
+	if p.current.Load() != s {
+		p.current.Store(s)
 	}
 }
 
@@ -138,6 +175,10 @@ func (p *Publisher) follow(ctx context.Context, wake <-chan struct{}) {
 			case <-ctx.Done():
 				return
 			case <-time.After(p.opt.Coalesce):
+			}
+			select {
+			case <-wake: // of the same burst: what is read next holds it
+			default:
 			}
 		case <-poll.C:
 		}
@@ -155,9 +196,7 @@ func (p *Publisher) fail(err error) {
 		p.opt.Log.Error("configuration cannot be read; serving the last one", "error", err)
 	}
 	p.problem = err
-	if p.opt.Now().Sub(p.confirmed) > p.opt.MaxStaleness {
-		p.current.Store(nil)
-	}
+	p.serve()
 }
 
 func (p *Publisher) refresh(ctx context.Context) error {
@@ -169,7 +208,7 @@ func (p *Publisher) refresh(ctx context.Context) error {
 			return err
 		case full:
 		case head == prev.head:
-			p.confirm(prev)
+			p.confirm()
 			return nil
 		default:
 			if p.opt.Journal != nil {
@@ -178,7 +217,9 @@ func (p *Publisher) refresh(ctx context.Context) error {
 				}
 			}
 			b := NewBuilder(prev)
-			b.Add(rows)
+			if rows != nil {
+				b.Add(rows)
+			}
 			p.publish(b.Build(head), p.opt.Now())
 			return nil
 		}
@@ -191,10 +232,10 @@ func (p *Publisher) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.publish(b.Build(head), p.opt.Now())
 	if p.opt.Journal != nil {
 		p.opt.Journal.Full(head)
 	}
+	p.publish(b.Build(head), p.opt.Now())
 	return nil
 }
 
@@ -204,11 +245,11 @@ func (p *Publisher) newest() *Snapshot {
 	return p.last
 }
 
-func (p *Publisher) confirm(s *Snapshot) {
+func (p *Publisher) confirm() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.confirmed, p.problem = p.opt.Now(), nil
-	p.current.Store(s)
+	p.serve()
 }
 
 func (p *Publisher) publish(s *Snapshot, confirmed time.Time) {
@@ -219,7 +260,7 @@ func (p *Publisher) publish(s *Snapshot, confirmed time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last, p.confirmed, p.problem = s, confirmed, nil
-	p.current.Store(s)
+	p.serve()
 	close(p.changed)
 	p.changed = make(chan struct{})
 }

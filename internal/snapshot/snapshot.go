@@ -24,6 +24,7 @@ type Snapshot struct {
 	tombIdentities *sharded[identity.IdentityKey, string]
 	tombEmails     *sharded[string, string]
 	hasAdmin       bool
+	adminUID       string // somebody who makes hasAdmin true, where that took a search
 }
 
 // Head returns the epoch and revision.

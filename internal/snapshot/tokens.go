@@ -3,6 +3,8 @@ package snapshot
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
@@ -28,16 +30,23 @@ type Owner struct {
 }
 
 // tokenRecord is one token without pointers, so that a million of them cost
-// the garbage collector nothing.
+// the garbage collector nothing. It has 64 bytes, a line of the processor's
+// cache.
 type tokenRecord struct {
-	digest  identity.Digest // zero: an empty slot
-	id      [16]byte
-	owner   uint32 // index into owners, plus one; 0 for none
-	narrow  uint32 // index into the shard's narrowings, plus one; 0 for none
-	expires int64  // Unix milliseconds
-	kind    identity.TokenKind
-	flags   uint8
+	digest identity.Digest // zero: an empty slot
+	id     [16]byte
+	owner  uint32 // index into owners, plus one; 0 for none
+	narrow uint32 // index into the shard's narrowings, plus one; 0 for none
+	// meta is the expiry in Unix milliseconds (48 bits), the kind (8) and the
+	// flags (8).
+	meta uint64
 }
+
+const maxExpiry = 1<<48 - 1 // in the year 10889
+
+func (r *tokenRecord) expires() time.Time       { return time.UnixMilli(int64(r.meta >> 16)).UTC() }
+func (r *tokenRecord) kind() identity.TokenKind { return identity.TokenKind(r.meta >> 8) }
+func (r *tokenRecord) has(flag uint64) bool     { return r.meta&flag != 0 }
 
 const (
 	flagBootstrap = 1 << iota
@@ -48,7 +57,7 @@ const tokenShards = 256
 
 // tokenShard is an open-addressed table; it is never changed once published.
 type tokenShard struct {
-	slots   []tokenRecord // a power of two, at most three quarters full
+	slots   []tokenRecord // at most four fifths full
 	used    int           // slots that are not empty, removed ones included
 	gone    int
 	narrows []*identity.Narrowing
@@ -61,99 +70,97 @@ func (t *tokenTable) find(d identity.Digest) (*tokenRecord, *tokenShard) {
 	if shard == nil {
 		return nil, nil
 	}
-	mask := uint64(len(shard.slots) - 1)
-	for i := slotOf(d) & mask; ; i = (i + 1) & mask {
-		r := &shard.slots[i]
-		if r.digest == (identity.Digest{}) {
-			return nil, nil
-		}
-		if r.digest == d {
-			if r.flags&flagGone != 0 {
-				return nil, nil
-			}
-			return r, shard
-		}
+	r := &shard.slots[shard.slot(d)]
+	if r.digest != d || d == (identity.Digest{}) || r.has(flagGone) {
+		return nil, nil
 	}
+	return r, shard
 }
 
-// slotOf takes bits that do not choose the shard. A digest is SHA-256 of
-// something that an attacker cannot choose freely without knowing a valid
-// token, so it needs no seed.
-func slotOf(d identity.Digest) uint64 { return binary.LittleEndian.Uint64(d[1:9]) }
+// slot returns where a digest stands, or the empty slot where it would. It
+// takes bits that do not choose the shard. A digest is SHA-256 of something
+// that an attacker cannot choose freely without knowing a valid token, so it
+// needs no seed.
+func (s *tokenShard) slot(d identity.Digest) int {
+	hi, _ := bits.Mul64(binary.LittleEndian.Uint64(d[1:9]), uint64(len(s.slots)))
+	i := int(hi)
+	for s.slots[i].digest != d && s.slots[i].digest != (identity.Digest{}) {
+		if i++; i == len(s.slots) {
+			i = 0
+		}
+	}
+	return i
+}
 
 func (s *tokenShard) clone() *tokenShard {
 	if s == nil {
 		return &tokenShard{slots: make([]tokenRecord, 8)}
 	}
 	c := *s
-	c.slots = append([]tokenRecord(nil), s.slots...)
-	c.narrows = s.narrows[:len(s.narrows):len(s.narrows)]
+	c.slots, c.narrows = slices.Clone(s.slots), slices.Clone(s.narrows)
 	return &c
 }
 
-func (s *tokenShard) put(r tokenRecord) {
-	if (s.used+1)*4 > len(s.slots)*3 {
+// put adds or replaces a record; narrowing may be nil.
+func (s *tokenShard) put(r tokenRecord, narrowing *identity.Narrowing) {
+	if (s.used+1)*5 > len(s.slots)*4 {
 		s.grow()
 	}
-	mask := uint64(len(s.slots) - 1)
-	for i := slotOf(r.digest) & mask; ; i = (i + 1) & mask {
-		slot := &s.slots[i]
-		switch slot.digest {
-		case identity.Digest{}:
-			*slot = r
-			s.used++
-			return
-		case r.digest:
-			if slot.flags&flagGone != 0 {
-				s.gone--
-			}
-			*slot = r
-			return
-		}
+	slot := &s.slots[s.slot(r.digest)]
+	switch {
+	case slot.digest != r.digest:
+		s.used++
+	case slot.has(flagGone):
+		s.gone--
 	}
+	switch {
+	case narrowing == nil:
+	case slot.narrow > 0:
+		r.narrow = slot.narrow
+		s.narrows[r.narrow-1] = narrowing
+	default:
+		s.narrows = append(s.narrows, narrowing)
+		r.narrow = uint32(len(s.narrows))
+	}
+	*slot = r
 }
 
 func (s *tokenShard) remove(d identity.Digest) {
-	mask := uint64(len(s.slots) - 1)
-	for i := slotOf(d) & mask; ; i = (i + 1) & mask {
-		slot := &s.slots[i]
-		if slot.digest == (identity.Digest{}) {
-			return
-		}
-		if slot.digest == d {
-			if slot.flags&flagGone == 0 {
-				slot.flags |= flagGone
-				s.gone++
-			}
-			return
-		}
+	if slot := &s.slots[s.slot(d)]; slot.digest == d && !slot.has(flagGone) {
+		slot.meta |= flagGone
+		s.gone++
 	}
 }
 
-// grow makes room, and leaves out what was removed.
+// grow makes room by a quarter, and leaves out what was removed. A quarter and
+// not twice, because twice leaves a million records half empty.
 func (s *tokenShard) grow() {
 	size := len(s.slots)
-	if (s.used-s.gone+1)*2 > size {
-		size *= 2
+	if (s.used-s.gone+1)*25 > size*16 {
+		size += size/4 + 1
 	}
-	old := s.slots
-	s.slots, s.used, s.gone = make([]tokenRecord, size), 0, 0
-	for _, r := range old {
-		if r.digest != (identity.Digest{}) && r.flags&flagGone == 0 {
-			s.put(r)
+	old, narrows := s.slots, s.narrows
+	s.slots, s.narrows, s.used, s.gone = make([]tokenRecord, size), nil, 0, 0
+	for i := range old {
+		r := old[i]
+		if r.digest == (identity.Digest{}) || r.has(flagGone) {
+			continue
 		}
+		if r.narrow > 0 {
+			s.narrows = append(s.narrows, narrows[r.narrow-1])
+			r.narrow = uint32(len(s.narrows))
+		}
+		s.slots[s.slot(r.digest)] = r
+		s.used++
 	}
 }
 
-func (s *tokenShard) record(t *identity.Token, owner uint32) tokenRecord {
-	r := tokenRecord{digest: t.Digest, owner: owner, expires: t.ExpiresAt.UnixMilli(), kind: t.Kind}
+func newTokenRecord(t *identity.Token, owner uint32) tokenRecord {
+	expires := uint64(min(max(t.ExpiresAt.UnixMilli(), 0), maxExpiry))
+	r := tokenRecord{digest: t.Digest, owner: owner, meta: expires<<16 | uint64(t.Kind)<<8}
 	r.id, _ = parseUUID(t.ID)
 	if t.Bootstrap {
-		r.flags |= flagBootstrap
-	}
-	if t.Narrowing != nil {
-		s.narrows = append(s.narrows, t.Narrowing)
-		r.narrow = uint32(len(s.narrows))
+		r.meta |= flagBootstrap
 	}
 	return r
 }
@@ -185,19 +192,15 @@ func formatUUID(id [16]byte) string {
 	return string(b[:])
 }
 
-// Token finds a token of ours by its digest.
+// Token finds a token of ours by its digest. What was made here comes first: a
+// manifest that names the digest of somebody's token does not get hold of it.
 func (s *Snapshot) Token(d identity.Digest) (Token, bool) {
-	if t, ok := s.cfg.digests[d]; ok {
-		return t, true
-	}
 	r, shard := s.tokens.find(d)
 	if r == nil {
-		return Token{}, false
+		t, ok := s.cfg.digests[d]
+		return t, ok
 	}
-	t := Token{
-		Kind: r.kind, Bootstrap: r.flags&flagBootstrap != 0, ID: formatUUID(r.id), ExpiresAt: time.UnixMilli(r.expires).UTC(),
-		Owner: s.owner(r.owner),
-	}
+	t := Token{Kind: r.kind(), Bootstrap: r.has(flagBootstrap), ID: formatUUID(r.id), ExpiresAt: r.expires(), Owner: s.owner(r.owner)}
 	if r.narrow > 0 {
 		t.Narrowing = shard.narrows[r.narrow-1]
 	}
