@@ -163,7 +163,9 @@ func (c Caller) checked() (Caller, error) {
 }
 
 // Recheck says who a caller is under a newer snapshot, without the credential:
-// for requests that are still running. It creates nobody and asks nobody.
+// for requests that are still running. It creates nobody and asks nobody. That
+// the credential has expired meanwhile does not end them: how long an answer
+// may go on after that is the gateway's limit.
 func (a *Authenticator) Recheck(s *snapshot.Snapshot, c Caller) (Caller, error) {
 	var next Caller
 	var err error
@@ -171,7 +173,7 @@ func (a *Authenticator) Recheck(s *snapshot.Snapshot, c Caller) (Caller, error) 
 	case c.entry != nil:
 		next, err = a.resolveEntry(context.Background(), s, c.entry, again, nil)
 	case c.digest != (identity.Digest{}):
-		next, err = a.byDigest(s, c.digest, nil)
+		next, err = a.byDigest(s, c.digest, again, nil)
 	case a.opt.Anonymous != nil:
 		next = a.anonymous(s)
 	default:

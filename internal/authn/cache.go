@@ -58,12 +58,12 @@ type meaning struct {
 	principal *identity.Principal
 }
 
-// fresh reports whether the entry may still be believed: the token has not
-// expired, the provider is as it was and may still judge it, the key is there.
-func (v *verified) fresh(s *snapshot.Snapshot, keys Keys, now time.Time) (*snapshot.Provider, bool) {
-	if !now.Before(v.expires.Add(v.skew)) {
-		return nil, false
-	}
+// expired reports whether the token's own time is over.
+func (v *verified) expired(now time.Time) bool { return !now.Before(v.expires.Add(v.skew)) }
+
+// trusted reports whether the entry may still be believed as long as the token
+// lives: the provider is as it was and may still judge it, the key is there.
+func (v *verified) trusted(s *snapshot.Snapshot, keys Keys) (*snapshot.Provider, bool) {
 	p, ok := s.Provider(v.provider)
 	if !ok || p.UID != v.uid || p.Version != v.version || !slices.Contains(s.Candidates(v.issuer), p) {
 		return nil, false

@@ -23,7 +23,7 @@ func (a *Authenticator) jwt(ctx context.Context, s *snapshot.Snapshot, token str
 	if m == live {
 		if e, ok := a.cache.tokens.GetIfPresent(key); ok {
 			now := a.opt.Now()
-			if _, fresh := e.fresh(s, a.opt.Keys, now); fresh && now.Before(e.until) {
+			if _, trusted := e.trusted(s, a.opt.Keys); trusted && now.Before(e.until) && !e.expired(now) {
 				return a.resolveEntry(ctx, s, e, m, tr)
 			}
 			a.cache.tokens.Invalidate(key)

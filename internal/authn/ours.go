@@ -20,17 +20,17 @@ func (a *Authenticator) ours(s *snapshot.Snapshot, token string, tr *identity.Tr
 		tr.Note("credential", false, "the token's prefix is not that of its kind")
 		return Caller{}, invalid("the prefix is not that of the stored kind")
 	}
-	return a.byDigest(s, digest, tr)
+	return a.byDigest(s, digest, live, tr)
 }
 
-func (a *Authenticator) byDigest(s *snapshot.Snapshot, digest identity.Digest, tr *identity.Trace) (Caller, error) {
+func (a *Authenticator) byDigest(s *snapshot.Snapshot, digest identity.Digest, m mode, tr *identity.Trace) (Caller, error) {
 	t, ok := s.Token(digest)
 	now := a.opt.Now()
 	switch {
 	case !ok:
 		tr.Note("credential", false, "no such token: it was never made here, or it was revoked, or it has expired; make a new one")
 		return Caller{}, invalid("unknown or revoked token")
-	case !now.Before(t.ExpiresAt):
+	case m != again && !now.Before(t.ExpiresAt):
 		tr.Add("credential", false, "the token %s expired at %s; make a new one", t.ID, t.ExpiresAt.Format(time.RFC3339))
 		return Caller{}, invalid("expired token")
 	}

@@ -13,8 +13,8 @@ import (
 // resolveEntry says who a verified token is under a snapshot. What the token
 // says is read once a configuration; who that is, once a change of the person.
 func (a *Authenticator) resolveEntry(ctx context.Context, s *snapshot.Snapshot, e *verified, m mode, tr *identity.Trace) (Caller, error) {
-	p, fresh := e.fresh(s, a.opt.Keys, a.opt.Now())
-	if !fresh {
+	p, trusted := e.trusted(s, a.opt.Keys)
+	if !trusted || (m != again && e.expired(a.opt.Now())) {
 		return Caller{}, invalid("the token, its key or its provider is no longer accepted")
 	}
 	mean := e.meaning.Load()
