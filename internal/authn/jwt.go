@@ -29,35 +29,41 @@ func (a *Authenticator) jwt(ctx context.Context, s *snapshot.Snapshot, token str
 			a.cache.tokens.Invalidate(key)
 		}
 	}
-	e, err := a.verify(ctx, s, token, m, tr)
+	e, said, err := a.verify(ctx, s, token, m, tr)
 	if err != nil {
 		return Caller{}, err
 	}
 	if m == live {
 		a.cache.tokens.Set(key, e)
 	}
+	if p, ok := s.Provider(e.provider); ok && tr == nil {
+		e.meaning.Store(&meaning{config: s.ConfigID(), facts: readFacts(s, p, said)})
+	}
 	return a.resolveEntry(ctx, s, e, m, tr)
 }
 
 // verify tries the providers that may judge the token, each complete in
 // itself. The first that accepts it wins. If none does the answer is 401,
-// unless one of them could not say: then it is 503.
-func (a *Authenticator) verify(ctx context.Context, s *snapshot.Snapshot, token string, m mode, tr *identity.Trace) (*verified, error) {
+// unless one of them could not say: then it is 503. It returns the claims
+// besides.
+func (a *Authenticator) verify(ctx context.Context, s *snapshot.Snapshot, token string, m mode, tr *identity.Trace) (*verified, map[string]any, error) {
 	t, err := jose.Parse(token)
 	if err != nil {
 		tr.Add("credential", false, "the JWT cannot be read: %v", err)
-		return nil, invalid(err.Error())
+		return nil, nil, invalid(err.Error())
 	}
 	iss, ok := t.Claims["iss"].(string)
 	if _, present := t.Claims["iss"]; present && !ok {
 		tr.Note("credential", false, "the JWT's iss is not a string")
-		return nil, invalid("iss is not a string")
+		return nil, nil, invalid("iss is not a string")
 	}
-	tr.Add("credential", true, "a JWT, alg %s, kid %q, iss %q", t.Alg, t.Kid, iss)
+	if tr != nil { // what is passed would be made for every token
+		tr.Add("credential", true, "a JWT, alg %s, kid %q, iss %q", t.Alg, t.Kid, iss)
+	}
 	candidates := s.Candidates(iss)
 	if len(candidates) == 0 {
 		traceNoIssuer(tr, s, iss)
-		return nil, invalid(fmt.Sprintf("no identity provider has the issuer %q", iss))
+		return nil, nil, invalid(fmt.Sprintf("no identity provider has the issuer %q", iss))
 	}
 	var unavailable error
 	var reasons []string
@@ -65,7 +71,7 @@ func (a *Authenticator) verify(ctx context.Context, s *snapshot.Snapshot, token 
 		e, err := a.judge(ctx, p, t, m, tr)
 		if err == nil {
 			e.payload, e.issuer = payloadOf(token), iss
-			return e, nil
+			return e, t.Claims, nil
 		}
 		reasons = append(reasons, p.Name+": "+err.Error())
 		if errors.Is(err, keyring.ErrUnavailable) {
@@ -73,9 +79,9 @@ func (a *Authenticator) verify(ctx context.Context, s *snapshot.Snapshot, token 
 		}
 	}
 	if unavailable != nil {
-		return nil, unavailableError(unavailable)
+		return nil, nil, unavailableError(unavailable)
 	}
-	return nil, invalid(strings.Join(reasons, "; "))
+	return nil, nil, invalid(strings.Join(reasons, "; "))
 }
 
 func unavailableError(err error) error {
