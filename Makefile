@@ -8,7 +8,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 CACHE   ?= $(if $(GATEHOUSE_TEST_CACHE),$(GATEHOUSE_TEST_CACHE),$(HOME)/.cache/gatehouse-test)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-real fuzz bench lint generate deps-check clean
+.PHONY: help run build test test-real fuzz bench bench-scale lint generate deps-check clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,11 @@ FUZZTIME ?= 60s
 fuzz: ## every fuzz target for FUZZTIME each
 	./scripts/fuzz $(FUZZTIME)
 
-bench: build ## the table of bench/RESULTS.md, for this build
+bench: build ## the tables of bench/RESULTS.md, for this build (RESULTS=1 writes them)
 	./bench/run.sh
+
+bench-scale: build ## a million tokens beside a small configuration (RESULTS=1 writes them)
+	./bench/scale.sh
 
 lint: ## gofmt, vet, staticcheck, gofumpt
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt'ed: $$out"; exit 1; }

@@ -19,9 +19,9 @@ type AuthzRulesSpec struct {
 // AuthzRule lets every one of its users use every one of its models.
 type AuthzRule struct {
 	// Models are fully qualified names, account/model.
-	Models []string `json:"models"`
+	Models Strings `json:"models"`
 	// Users are e-mail addresses, user names, or subjects (team:research).
-	Users []string `json:"users"`
+	Users Strings `json:"users"`
 }
 
 func (r *AuthzRules) Type() *TypeMeta        { return &r.TypeMeta }

@@ -14,7 +14,7 @@ type RoleSpec struct {
 	// Description is for people.
 	Description string `json:"description,omitempty"`
 	// Permissions are names of the catalogue, such as model:use.
-	Permissions []string `json:"permissions"`
+	Permissions Strings `json:"permissions"`
 }
 
 func (r *Role) Type() *TypeMeta        { return &r.TypeMeta }

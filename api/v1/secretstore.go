@@ -33,7 +33,7 @@ type SecretStoreSpec struct {
 	// Project is the cloud project, where the provider needs one.
 	Project string `json:"project,omitempty"`
 	// PathPrefixes limit which secrets may be read and written through it.
-	PathPrefixes []string `json:"pathPrefixes,omitempty"`
+	PathPrefixes Strings `json:"pathPrefixes,omitempty"`
 	// Credentials are for stores that do not use the platform's identity.
 	Credentials *SecretValue `json:"credentials,omitempty"`
 	// Collaborators may use the store or manage it.

@@ -14,9 +14,9 @@ type TeamSpec struct {
 	Description string `json:"description,omitempty"`
 	// Managers are e-mail addresses; they are members who may also add and
 	// remove members.
-	Managers []string `json:"managers,omitempty"`
+	Managers Strings `json:"managers,omitempty"`
 	// Members are e-mail addresses.
-	Members []string `json:"members,omitempty"`
+	Members Strings `json:"members,omitempty"`
 	// IdentityProviderGroups lists groups whose people belong to the team for
 	// as long as their token says so.
 	IdentityProviderGroups []GroupRef `json:"identityProviderGroups,omitempty"`
@@ -36,7 +36,7 @@ func (t *Team) Secrets() []SecretField { return nil }
 
 // Default normalises e-mail addresses.
 func (t *Team) Default() {
-	for _, list := range [][]string{t.Spec.Managers, t.Spec.Members} {
+	for _, list := range []Strings{t.Spec.Managers, t.Spec.Members} {
 		for i := range list {
 			list[i] = NormalizeEmail(list[i])
 		}
@@ -51,7 +51,7 @@ func (t *Team) Validate() FieldErrors {
 	}
 	for _, f := range []struct {
 		path string
-		list []string
+		list Strings
 	}{{"spec.managers", t.Spec.Managers}, {"spec.members", t.Spec.Members}} {
 		for i, m := range f.list {
 			if !ValidEmail(m) {

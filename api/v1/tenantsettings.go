@@ -37,7 +37,7 @@ type TenantSettingsSpec struct {
 	// without another sign-in. Default 30d.
 	MembershipMaxAge Duration `json:"membershipMaxAge,omitempty"`
 	// CORSOrigins may call the gateway from a browser. Default none.
-	CORSOrigins []string `json:"corsOrigins,omitempty"`
+	CORSOrigins Strings `json:"corsOrigins,omitempty"`
 }
 
 func (t *TenantSettings) Type() *TypeMeta        { return &t.TypeMeta }

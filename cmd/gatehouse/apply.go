@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -41,20 +42,20 @@ func newApply(p process) *cobra.Command {
 		if !v1.ValidName(f.manager) {
 			return usagef("--manager: %q is not a name of lower-case letters, digits and hyphens", f.manager)
 		}
-		body, err := gather(p, f.files)
+		all, err := gather(p, f.files)
 		if err != nil {
 			return err
 		}
-		if len(body) == 0 && !f.prune {
+		if len(all.body) == 0 && !f.prune {
 			return usagef("--filename: there are no manifests in it")
 		}
 		server, err := r.connect()
 		if err != nil {
 			return err
 		}
-		done, err := server.ApplyYAML(c.Context(), body, client.ApplyOptions{Manager: f.manager, DryRun: f.dryRun, Prune: f.prune, TakeOver: f.takeOver})
+		done, err := server.ApplyYAML(c.Context(), all.body, client.ApplyOptions{Manager: f.manager, DryRun: f.dryRun, Prune: f.prune, TakeOver: f.takeOver})
 		if err != nil {
-			return err
+			return all.locate(err)
 		}
 		return printApplied(p, done, f.dryRun)
 	}
@@ -68,10 +69,39 @@ type source struct {
 	docs []manifest.Document
 }
 
+// gathered is every manifest as one YAML stream, with what is needed to find a
+// place in the stream in the file that it came from.
+type gathered struct {
+	body   []byte
+	docs   []manifest.Document // as they stand in the files
+	joined []manifest.Document // the same, as they stand in the stream
+}
+
+// locate turns what only the server could find wrong into file, line and
+// column of the writer's own files.
+func (g *gathered) locate(err error) error {
+	problem, ok := errors.AsType[*client.Problem](err)
+	if !ok || problem.Code != "invalid_manifest" || len(problem.Errors) == 0 {
+		return err
+	}
+	var found manifest.Errors
+	for _, e := range problem.Errors {
+		i := len(g.joined) - 1
+		for i > 0 && g.joined[i].Line > e.Line {
+			i--
+		}
+		if e.Line == 0 || i < 0 || i >= len(g.docs) {
+			return err
+		}
+		found = append(found, g.docs[i].Locate(v1.FieldErrors{{Path: e.Path, Message: e.Message}})...)
+	}
+	return &usageError{found.Error()}
+}
+
 // gather reads and checks every manifest here, so that mistakes are shown with
 // file, line and column, and returns all of them as one YAML stream. The files'
 // own bytes are sent: a secret in them is redacted when it is written from Go.
-func gather(p process, names []string) ([]byte, error) {
+func gather(p process, names []string) (*gathered, error) {
 	var sources []source
 	var errs manifest.Errors
 	for _, name := range names {
@@ -87,7 +117,7 @@ func gather(p process, names []string) ([]byte, error) {
 		return nil, &usageError{errs.Error()}
 	}
 	var body bytes.Buffer
-	count := 0
+	all := &gathered{}
 	for _, s := range sources {
 		for _, d := range s.docs {
 			for _, note := range d.Notes {
@@ -101,21 +131,22 @@ func gather(p process, names []string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if count > 0 {
+		if len(all.docs) > 0 {
 			body.WriteString("\n---\n")
 		}
 		body.Write(text)
-		count += len(s.docs)
+		all.docs = append(all.docs, s.docs...)
 	}
 	// What the server will read must be what was read here.
-	again, err := manifest.Parse("all manifests together", body.Bytes())
-	if err != nil {
+	var err error
+	if all.joined, err = manifest.Parse("all manifests together", body.Bytes()); err != nil {
 		return nil, &usageError{err.Error()}
 	}
-	if count > 0 && len(again) != count {
-		return nil, fmt.Errorf("the files hold %d manifests, but together they read as %d; apply them one by one", count, len(again))
+	if len(all.docs) != len(all.joined) {
+		return nil, fmt.Errorf("the files hold %d manifests, but together they read as %d; apply them one by one", len(all.docs), len(all.joined))
 	}
-	return body.Bytes(), nil
+	all.body = body.Bytes()
+	return all, nil
 }
 
 // read reads the manifests of one -f.

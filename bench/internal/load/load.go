@@ -21,10 +21,14 @@ type Plan struct {
 	Addr    string        // loopback host:port
 	Request []byte        // full HTTP/1.1 request
 	Each    [][]byte      // instead of Request: the i-th request, each sent once
+	Cycle   bool          // begin again after the last of Each
 	Workers int           // connections
 	Rate    float64       // requests/s for an open loop; 0 is a closed loop
 	For     time.Duration // how long to send
 	Max     int           // at most so many requests; 0 is no limit
+	// Check looks at every answer that came in chunks, whole; what it returns
+	// makes the request count as an error. Nil: bodies are thrown away.
+	Check func(body []byte) error
 }
 
 // Result holds what was observed. Latencies are sorted.
@@ -53,6 +57,7 @@ type worker struct {
 	errs  int
 	late  int
 	err   error
+	body  []byte // the answer, for Check
 }
 
 // Run carries the plan out.
@@ -64,7 +69,7 @@ func Run(p Plan) (Result, error) {
 	if p.Max == 0 {
 		p.Max = 1 << 30
 	}
-	if p.Each != nil {
+	if p.Each != nil && !p.Cycle {
 		p.Max = len(p.Each)
 	}
 	var next atomic.Int64
@@ -102,7 +107,7 @@ func Run(p Plan) (Result, error) {
 				}
 				request := p.Request
 				if p.Each != nil {
-					request = p.Each[i]
+					request = p.Each[i%int64(len(p.Each))]
 				}
 				if !w.once(request) && w.errs > 1000 {
 					return
@@ -202,28 +207,51 @@ func (w *worker) exchange(request []byte) (first time.Time, reuse bool, err erro
 		_, err = w.r.Discard(length)
 		return
 	}
+	first, err = w.chunks()
+	return
+}
+
+// chunks reads a chunked body.
+func (w *worker) chunks() (first time.Time, err error) {
+	w.body = w.body[:0]
 	for {
-		if line, err = w.r.ReadSlice('\n'); err != nil {
-			return
+		line, err := w.r.ReadSlice('\n')
+		if err != nil {
+			return first, err
 		}
-		n, perr := strconv.ParseInt(string(bytes.TrimSpace(line)), 16, 64)
-		if perr != nil {
-			return first, false, perr
+		n, err := strconv.ParseInt(string(bytes.TrimSpace(line)), 16, 64)
+		if err != nil {
+			return first, err
 		}
 		if n > 0 && first.IsZero() {
 			if _, err = w.r.Peek(1); err != nil {
-				return
+				return first, err
 			}
 			first = time.Now()
 		}
-		if _, err = w.r.Discard(int(n) + 2); err != nil {
-			return
-		}
-		if n == 0 {
-			if first.IsZero() {
-				return first, false, io.ErrUnexpectedEOF
+		if w.plan.Check != nil && n > 0 {
+			at := len(w.body)
+			w.body = slices.Grow(w.body, int(n))[:at+int(n)]
+			if _, err = io.ReadFull(w.r, w.body[at:]); err != nil {
+				return first, err
 			}
-			return
+			if _, err = w.r.Discard(2); err != nil {
+				return first, err
+			}
+			continue
 		}
+		if _, err = w.r.Discard(int(n) + 2); err != nil {
+			return first, err
+		}
+		if n > 0 {
+			continue
+		}
+		if first.IsZero() {
+			return first, io.ErrUnexpectedEOF
+		}
+		if w.plan.Check != nil {
+			err = w.plan.Check(w.body)
+		}
+		return first, err
 	}
 }

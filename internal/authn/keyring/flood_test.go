@@ -15,8 +15,12 @@ func TestSecurityForgedTokensCostTheIdPAtMostOneFetchIn30Seconds(t *testing.T) {
 	world(t, Options{}, s, serving("a1"), func(r *Ring, i *idp) {
 		time.Sleep(time.Minute)
 		before := i.count()
+		wantUnknown(t, r, "forged-0") // looked for, and not there
 		for n := range 10_000 {
-			wantUnknown(t, r, fmt.Sprint("forged-", n))
+			if n > 0 { // not looked for yet: the caller is told to come again, and the provider is spared
+				wantUnavailable(t, r, fmt.Sprint("forged-", n))
+			}
+			wantUnknown(t, r, "forged-0")
 			wantKnown(t, r, "a1") // a forged signature under a known kid
 			if n%1000 == 999 {
 				time.Sleep(time.Second)
@@ -64,6 +68,10 @@ func TestSecurityForgedTokensCostAFailingIdPAtMostOneFetchIn30Seconds(t *testing
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
+		if lookup(r, "x") == nil { // it may have come too soon after a fetch; the next one tells
+			t.Error("accepted")
+		}
+		time.Sleep(askInterval + time.Second)
 		wantUnknown(t, r, "x")
 		for n := start + 1; n < len(i.times); n++ {
 			if gap := i.times[n].Sub(i.times[n-1]); gap < 30*time.Second {
@@ -83,6 +91,19 @@ func TestAKidThatWasUnknownWorksWithin30SecondsOfItsPublication(t *testing.T) {
 		synctest.Wait()
 		if _, err := r.Peek("u1", "b2"); err != nil {
 			t.Errorf("after 30 s: %v", err)
+		}
+	})
+}
+
+func TestAKeyThatIsNewerThanTheLastFetchIsNotRefusedForGood(t *testing.T) {
+	world(t, Options{}, source(), serving("a1"), func(r *Ring, i *idp) {
+		wantUnknown(t, r, "somebody-elses") // uses up the fetch that tokens may cause
+		i.set(serving("b2"))
+		wantUnavailable(t, r, "b2") // never 401: we have not looked for it
+		i.set(always(func() *http.Response { return reply(500, "") }))
+		for range 40 {
+			wantUnavailable(t, r, "b2")
+			time.Sleep(time.Second)
 		}
 	})
 }

@@ -24,11 +24,21 @@ func (l *lru) has(kid string) bool {
 	return ok
 }
 
-func (l *lru) add(kid string) {
-	if l.has(kid) {
+func (l *lru) add(kid string) { l.put(sha256.Sum256([]byte(kid))) }
+
+// take moves everything that another remembers here.
+func (l *lru) take(from *lru) {
+	for e := from.order.Back(); e != nil; e = e.Prev() {
+		l.put(e.Value.([32]byte))
+	}
+	*from = newLRU(from.limit)
+}
+
+func (l *lru) put(digest [32]byte) {
+	if e, ok := l.where[digest]; ok {
+		l.order.MoveToFront(e)
 		return
 	}
-	digest := sha256.Sum256([]byte(kid))
 	l.where[digest] = l.order.PushFront(digest)
 	if l.order.Len() > l.limit {
 		last := l.order.Back()

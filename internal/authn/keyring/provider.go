@@ -47,6 +47,7 @@ type provider struct {
 	failure   error // of the last fetch; nil after a good one
 	waiters   int
 	unknown   lru
+	pending   lru // kids that came too soon after a fetch; the next one says whether they are unknown
 	counts    counts
 	problems  []error
 	trustedCA string
@@ -62,7 +63,7 @@ type provider struct {
 }
 
 func newProvider(r *Ring, s Source, hash string) *provider {
-	p := &provider{ring: r, hash: hash, wake: make(chan struct{}, 1), unknown: newLRU(maxUnknown)}
+	p := &provider{ring: r, hash: hash, wake: make(chan struct{}, 1), unknown: newLRU(maxUnknown), pending: newLRU(maxUnknown)}
 	p.settings.Store(&s)
 	return p
 }
@@ -125,8 +126,14 @@ func (p *provider) waitFor(ctx context.Context, kid string) (Result, error) {
 		}
 		joined := p.inflight != nil
 		r := p.ask(now)
-		if r == nil || p.unknown.has(kid) {
+		if p.unknown.has(kid) {
 			break
+		}
+		if r == nil {
+			// The keys were read moments ago, and this kid was not looked for then: its key may be newer. We do not
+			// ask again yet, which is our choice and not the token's fault.
+			p.pending.add(kid)
+			return Result{}, unavailable(p.settings.Load().Name, "its keys were read moments ago, without this one", max(p.due.Sub(now), time.Second))
 		}
 		if p.waiters >= maxWaiters {
 			return Result{}, unavailable(p.settings.Load().Name, "too many requests wait for its keys", time.Second)
@@ -270,6 +277,7 @@ func (p *provider) refresh(ctx context.Context, r *round) {
 	} else {
 		p.consecutive = 0
 		p.counts.lastSuccess = now
+		p.unknown.take(&p.pending)
 	}
 	p.due = now.Add(p.pause(s, set))
 	changed := p.publish(set)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -109,6 +110,11 @@ type API struct {
 	huma    huma.API
 	ops     []operation
 	openapi []byte
+
+	refusals refusals
+	// people is held from reading a person to writing them, so that of two who
+	// write one does not undo the other: least of all a deactivation.
+	people sync.Mutex
 }
 
 // New returns the control API. The error is a mistake in an operation's

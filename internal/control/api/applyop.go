@@ -79,8 +79,18 @@ func (c *call) yamlSet(data []byte) (manager string, req apply.Request, err erro
 	if req.Documents, err = manifest.Parse("", data); err != nil {
 		return "", req, manifestError(err)
 	}
+	if len(req.Documents) > maxDocuments {
+		return "", req, identity.Errorf(identity.CodeInvalidRequest, "send at most %d documents at once", maxDocuments)
+	}
 	return c.r.URL.Query().Get("manager"), req, nil
 }
+
+const (
+	// maxDocuments is how many documents one set may have, in whatever form.
+	maxDocuments = 10_000
+	// enoughErrors ends the reading of a set that is wrong throughout.
+	enoughErrors = 100
+)
 
 func jsonSet(data []byte) (manager string, req apply.Request, err error) {
 	var body ApplyRequest
@@ -90,6 +100,9 @@ func jsonSet(data []byte) (manager string, req apply.Request, err error) {
 	if body.Documents == nil {
 		return "", req, identity.Errorf(identity.CodeInvalidRequest, "documents is required; an empty list is none")
 	}
+	if len(body.Documents) > maxDocuments {
+		return "", req, identity.Errorf(identity.CodeInvalidRequest, "send at most %d documents at once", maxDocuments)
+	}
 	req.DryRun, req.Prune, req.TakeOver = body.DryRun, body.Prune, body.TakeOver
 	var errs manifest.Errors
 	for i, raw := range body.Documents {
@@ -97,7 +110,9 @@ func jsonSet(data []byte) (manager string, req apply.Request, err error) {
 		list, wrong := errors.AsType[manifest.Errors](err)
 		switch {
 		case wrong:
-			errs = append(errs, list...)
+			if errs = append(errs, list...); len(errs) >= enoughErrors {
+				return "", req, manifestError(errs)
+			}
 		case err != nil:
 			return "", req, err
 		}

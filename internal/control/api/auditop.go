@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 )
@@ -68,7 +70,7 @@ func (a *API) auditOperations() []operation {
 	return append(ops, operation{
 		ID: "logs", Method: http.MethodGet, Path: base + "/logs", Summary: "Requests through the gateway: one's own, or with scope=all everybody's (logs:read)",
 		Permission: authenticated, On: onSelf, AuditAction: notAudited, Answer: LogPage{}, Status: http.StatusOK, run: (*call).logs,
-		Query: []query{{"limit", "How many, 50 by default, at most 500.", limitSchema()}, {"scope", "own (default) or all.", text()}},
+		Query: []query{{"limit", "How many, 50 by default, at most 500.", limitSchema()}, {"scope", "own (default) or all.", &huma.Schema{Type: huma.TypeString, Enum: []any{"own", "all"}}}},
 	})
 }
 
@@ -80,8 +82,12 @@ func (c *call) logs() (*answer, error) {
 		return nil, err
 	}
 	var list []record.Request
-	switch scope := c.r.URL.Query().Get("scope"); scope {
-	case "", "own":
+	scope := "own"
+	if q := c.r.URL.Query(); q.Has("scope") {
+		scope = q.Get("scope")
+	}
+	switch scope {
+	case "own":
 		if c.caller.Grant.Narrowing != nil {
 			return nil, identity.Errorf(identity.CodePermissionDenied, "a narrowed token reads no logs")
 		}

@@ -1,12 +1,8 @@
 package api
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"io"
-	"mime"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -37,14 +33,21 @@ type call struct {
 	addr   string
 	// about names what the call is about, for the audit of a refusal.
 	about string
+	// sent is the body, read before anything is decided.
+	sent sent
 }
 
 func newRequestID(*http.Request) string { return uuid.Must(uuid.NewV7()).String() }
 
-// begin prepares the answer and finds out who is asking. The credential leaves
-// the header here; nothing later sees it.
+// begin prepares the answer, takes the body in and finds out who is asking.
+// The credential leaves the header here; nothing later sees it.
+//
+// A body comes as slowly as its sender likes. So who is asking, and what they
+// may do, is found out once more when it is there: a token that was revoked
+// and a role that was taken away meanwhile count for nothing. The first time
+// is only to take in nothing of strangers.
 func (a *API) begin(w http.ResponseWriter, r *http.Request, op *operation) (*call, error) {
-	c := &call{API: a, w: w, r: r, op: op, now: a.opt.Now(), id: w.Header().Get("X-Request-Id")}
+	c := &call{API: a, w: w, r: r, op: op, id: w.Header().Get("X-Request-Id")}
 	if c.id == "" {
 		c.id = a.opt.RequestID(r)
 	}
@@ -58,26 +61,37 @@ func (a *API) begin(w http.ResponseWriter, r *http.Request, op *operation) (*cal
 		c.addr = addr.String()
 	}
 	cred := authn.FromHeader(r.Header, addr)
-	s := a.opt.Snapshots.Load()
+	err := c.authenticate(cred, addr)
+	if err == nil && op != nil && op.Body != nil {
+		c.receive()
+		err = c.authenticate(cred, addr)
+	}
+	return c, err
+}
+
+// authenticate finds out who is asking, under the present configuration.
+func (c *call) authenticate(cred authn.Credential, addr netip.Addr) error {
+	c.now, c.caller, c.snap = c.opt.Now(), authn.Caller{}, nil
+	s := c.opt.Snapshots.Load()
 	switch {
 	case len(cred.Authorization)+len(cred.APIKey) == 0:
 		// Not left to the authenticator: with AUTH_ENABLE=false it knows an
 		// anonymous caller, who is nobody here.
-		return c, identity.Errorf(identity.CodeNoCredential, "send a token: Authorization: Bearer TOKEN")
+		return identity.Errorf(identity.CodeNoCredential, "send a token: Authorization: Bearer TOKEN")
 	case s == nil:
-		return c, &identity.Error{Code: identity.CodeNoSnapshot, Message: "the configuration is not available yet", RetryAfter: time.Second}
+		return &identity.Error{Code: identity.CodeNoSnapshot, Message: "the configuration is not available yet", RetryAfter: time.Second}
 	}
-	caller, err := a.opt.Authenticator.Authenticate(r.Context(), s, cred)
+	caller, err := c.opt.Authenticator.Authenticate(c.r.Context(), s, cred)
 	if err != nil {
-		return c, err
+		return err
 	}
 	if caller.Principal == nil || caller.Grant == nil || !caller.Grant.AllowsAddress(addr) {
-		return c, identity.Errorf(identity.CodeAddressNotPermitted, "this token does not work from your address")
+		return identity.Errorf(identity.CodeAddressNotPermitted, "this token does not work from your address")
 	}
 	if c.caller, c.snap = caller, caller.Snapshot; c.snap == nil {
 		c.snap = s
 	}
-	return c, nil
+	return nil
 }
 
 // may asks the one function that decides.
@@ -129,123 +143,6 @@ func (c *call) warn(message string) {
 		return r
 	}, message)
 	c.w.Header().Add("X-Gatehouse-Warning", clean)
-}
-
-// The forms of a body.
-const (
-	formJSON = "application/json"
-	formYAML = "application/yaml"
-)
-
-// body reads the body, and says in which form it is.
-func (c *call) body() (data []byte, form string, err error) {
-	form, err = bodyForm(c.r.Header)
-	if err != nil {
-		return nil, "", err
-	}
-	data, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
-	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return nil, "", identity.Errorf(identity.CodeBodyTooLarge, "the body is larger than %d MiB", maxBody>>20)
-	}
-	if err != nil {
-		return nil, "", identity.Wrap(identity.CodeInvalidRequest, err, "the body could not be read")
-	}
-	return data, form, nil
-}
-
-func bodyForm(h http.Header) (string, error) {
-	if e := h.Get("Content-Encoding"); e != "" && e != "identity" {
-		return "", identity.Errorf(identity.CodeUnsupportedMediaType, "send the body without a Content-Encoding")
-	}
-	if h.Get("Content-Type") == "" {
-		return formJSON, nil
-	}
-	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	switch {
-	case err != nil:
-	case media == formJSON:
-		return formJSON, nil
-	case media == formYAML, media == "application/x-yaml", media == "text/yaml", media == "text/x-yaml":
-		return formYAML, nil
-	}
-	return "", identity.Errorf(identity.CodeUnsupportedMediaType, "send application/json, or application/yaml where manifests are meant")
-}
-
-// decode reads a JSON body strictly: nothing unknown, nothing twice, nothing after it.
-func (c *call) decode(into any) error {
-	data, form, err := c.body()
-	if err != nil {
-		return err
-	}
-	if form != formJSON {
-		return identity.Errorf(identity.CodeUnsupportedMediaType, "send application/json")
-	}
-	return strictJSON(data, into)
-}
-
-func strictJSON(data []byte, into any) error {
-	if err := unambiguous(json.NewDecoder(bytes.NewReader(data)), 0); err != nil {
-		return err
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return notJSON(err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return identity.Errorf(identity.CodeInvalidRequest, "there is something after the JSON text")
-	}
-	return nil
-}
-
-// notJSON says what is wrong without repeating what was sent.
-func notJSON(err error) error {
-	e := identity.Wrap(identity.CodeInvalidRequest, err, "the body is not the JSON that is expected here")
-	if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		e.Message = "the field " + t.Field + " must be a " + t.Type.String()
-	} else if rest, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		e.Message = "there is no field " + rest
-	}
-	return e
-}
-
-// unambiguous refuses an object with two members that encoding/json would take
-// for one another.
-func unambiguous(d *json.Decoder, depth int) error {
-	t, err := d.Token()
-	if err != nil {
-		return notJSON(err)
-	}
-	open, ok := t.(json.Delim)
-	if !ok {
-		return nil
-	}
-	if depth > 64 {
-		return identity.Errorf(identity.CodeInvalidRequest, "the body is nested too deep")
-	}
-	seen := map[string]bool{}
-	for d.More() {
-		if open == '{' {
-			k, err := d.Token()
-			if err != nil {
-				return notJSON(err)
-			}
-			key, _ := k.(string)
-			// Upper, then lower: the folding of encoding/json knows ſ and K (kelvin).
-			folded := strings.ToLower(strings.ToUpper(key))
-			if seen[folded] {
-				return identity.Errorf(identity.CodeAmbiguousBody, "a field stands in the body twice")
-			}
-			seen[folded] = true
-		}
-		if err := unambiguous(d, depth+1); err != nil {
-			return err
-		}
-	}
-	if _, err := d.Token(); err != nil {
-		return notJSON(err)
-	}
-	return nil
 }
 
 // flag reads a parameter that is true or false; absent is false.

@@ -59,6 +59,9 @@ func (c *call) explain() (*answer, error) {
 	who, err := c.explained(&q, tr)
 	own := err == nil && c.same(who.Principal)
 	c.about = "tenant"
+	if own && q.Token == "" {
+		who.Grant = c.caller.Grant // as oneself is as one is here: no less narrowed
+	}
 	if others != nil && !own {
 		return nil, others // the same for a token of somebody else's and a bad one
 	}

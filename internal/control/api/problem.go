@@ -10,10 +10,8 @@ import (
 	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
-	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/manifest"
-	"github.com/gatehouse-ai/gatehouse/internal/record"
 )
 
 // Problem is an error as it is answered (RFC 9457).
@@ -121,7 +119,7 @@ func problemOf(err error) Problem {
 	}
 	p := Problem{Status: e.Code.Status(), Code: string(e.Code), Detail: e.Message, Permission: e.Permission}
 	if list, ok := errors.AsType[manifest.Errors](err); ok {
-		for _, m := range list {
+		for _, m := range list[:min(len(list), enoughErrors)] {
 			p.Errors = append(p.Errors, ProblemError{File: m.File, Path: m.Path, Line: m.Line, Column: m.Column, Message: m.Message})
 		}
 	} else if list, ok := errors.AsType[v1.FieldErrors](err); ok {
@@ -141,20 +139,6 @@ func writeProblem(w http.ResponseWriter, p Problem) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(text)
-}
-
-// auditDenied takes down that somebody tried. That it could not be taken down
-// changes nothing for the caller, who is refused either way.
-func (a *API) auditDenied(c *call, op *operation, p Problem) {
-	target := c.about
-	if target == "" {
-		target = string(identity.Tenant)
-	}
-	e := c.entry(op.AuditAction, target, apply.OutcomeDenied)
-	e.After, _ = json.Marshal(map[string]string{"code": p.Code, "permission": p.Permission})
-	if _, err := a.opt.Writer.Commit(c.r.Context(), &record.Batch{Audit: []record.AuditEntry{e}}); err != nil {
-		a.opt.Log.ErrorContext(c.r.Context(), "a refusal could not be audited", "request_id", c.id, "error", err)
-	}
 }
 
 // wait is how long an answer waits for its change to be live.

@@ -116,6 +116,21 @@ func (a *API) description() *huma.OpenAPI {
 
 var pathParam = regexp.MustCompile(`\{([a-z]+)\}`)
 
+// paramSchema says what can stand in a path.
+func paramSchema(name string) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeString}
+	switch name {
+	case "name":
+		s.Pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+	case "id":
+		s.Format = "uuid"
+	case "user":
+		s.Description = "An e-mail address, or where a person is only read also a uid."
+		s.Pattern = `^[A-Za-z0-9._+@-]{1,254}$`
+	}
+	return s
+}
+
 func (a *API) describeOperation(op *operation) *huma.Operation {
 	schemas := a.huma.OpenAPI().Components.Schemas
 	schema := func(v any) *huma.Schema { return schemas.Schema(reflect.TypeOf(v), true, "") }
@@ -125,7 +140,7 @@ func (a *API) describeOperation(op *operation) *huma.Operation {
 		Responses:   map[string]*huma.Response{},
 	}
 	for _, m := range pathParam.FindAllStringSubmatch(op.Path, -1) {
-		h.Parameters = append(h.Parameters, &huma.Param{Name: m[1], In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
+		h.Parameters = append(h.Parameters, &huma.Param{Name: m[1], In: "path", Required: true, Schema: paramSchema(m[1])})
 	}
 	for _, q := range op.Query {
 		h.Parameters = append(h.Parameters, &huma.Param{Name: q.name, In: "query", Description: q.description, Schema: q.schema})

@@ -120,6 +120,8 @@ func (c *call) getUser() (*answer, error) {
 }
 
 func (c *call) putUser() (*answer, error) {
+	c.people.Lock()
+	defer c.people.Unlock()
 	email := v1.NormalizeEmail(c.r.PathValue("user"))
 	c.about = "user:" + email
 	old, err := c.opt.People.UserByEmail(c.r.Context(), email)
@@ -203,6 +205,8 @@ func (c *call) writeUser(exists bool, old *identity.User, next identity.User) (*
 }
 
 func (c *call) deleteUser() (*answer, error) {
+	c.people.Lock()
+	defer c.people.Unlock()
 	u, err := c.user(identity.PermUserDelete)
 	if err != nil {
 		return nil, err
@@ -213,6 +217,8 @@ func (c *call) deleteUser() (*answer, error) {
 }
 
 func (c *call) unlinkUser() (*answer, error) {
+	c.people.Lock()
+	defer c.people.Unlock()
 	u, err := c.user(identity.PermUserUpdate)
 	if err != nil {
 		return nil, err

@@ -45,6 +45,36 @@ type SDKTarget struct {
 // a subtest. It skips when the SDK is not there.
 func RunSDK(t *testing.T, script string, target SDKTarget) {
 	t.Helper()
+	for _, check := range SDKChecks(t, script, target) {
+		t.Run(check.Name, func(t *testing.T) {
+			switch check.Outcome {
+			case SDKSkipped:
+				t.Skipf("SKIP %s: %s", check.Name, check.Why)
+			case SDKFailed:
+				t.Error(check.Why)
+			}
+		})
+	}
+}
+
+// What a check of an SDK script came to.
+const (
+	SDKPassed  = "ok"
+	SDKSkipped = "skip"
+	SDKFailed  = "FAIL"
+)
+
+// SDKCheck is one check of an SDK script.
+type SDKCheck struct {
+	Name    string
+	Outcome string // SDKPassed, SDKSkipped or SDKFailed
+	Why     string // for the latter two
+}
+
+// SDKChecks is RunSDK for those who judge the checks themselves: it fails the
+// test only where the script itself does not run.
+func SDKChecks(t testing.TB, script string, target SDKTarget) []SDKCheck {
+	t.Helper()
 	path := filepath.Join(RepoRoot(t), "internal", "testkit", "real", "testdata", script)
 	name := strings.NewReplacer("_", "-", ".py", "", ".mjs", "").Replace(script)
 	c := need(t, name)
@@ -66,34 +96,25 @@ func RunSDK(t *testing.T, script string, target SDKTarget) {
 	}
 	env := append([]string{"BASE_URL=" + target.BaseURL, "API_KEY=" + target.APIKey, "MODEL=" + target.Model}, target.Env...)
 	out, err := runBounded(t, dir, 5*time.Minute, env, argv)
-	checks := reportChecks(t, out)
-	switch {
-	case checks == 0:
-		t.Fatalf("%s made no check: %v\n%s", script, err, out)
-	case err != nil && !t.Failed():
-		t.Fatalf("%s: %v\n%s", script, err, out)
+	checks, failed := readChecks(out)
+	if len(checks) == 0 || err != nil && !failed {
+		t.Fatalf("%s made %d checks: %v\n%s", script, len(checks), err, out)
 	}
+	return checks
 }
 
-// reportChecks makes a subtest of each line that a script prints, and counts them.
-func reportChecks(t *testing.T, out string) int {
-	n := 0
+// readChecks reads the lines that a script prints.
+func readChecks(out string) (checks []SDKCheck, failed bool) {
 	for line := range strings.Lines(out) {
 		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
-		check, why, _ := strings.Cut(rest, ": ")
 		switch word {
-		case "ok":
-			t.Run(check, func(*testing.T) {})
-		case "skip":
-			t.Run(check, func(t *testing.T) { t.Skipf("SKIP %s: %s", check, why) })
-		case "FAIL":
-			t.Run(check, func(t *testing.T) { t.Error(why) })
-		default:
-			continue
+		case SDKPassed, SDKSkipped, SDKFailed:
+			name, why, _ := strings.Cut(rest, ": ")
+			checks = append(checks, SDKCheck{Name: name, Outcome: word, Why: why})
+			failed = failed || word == SDKFailed
 		}
-		n++
 	}
-	return n
+	return checks, failed
 }
 
 // runBounded runs a command in a process group of its own, ends the group after

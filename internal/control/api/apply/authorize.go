@@ -202,6 +202,11 @@ func (p *plan) holds(perms identity.PermissionSet, t *snapshot.Target, what stri
 	return denied(missing[0], what+": nobody grants more than they hold, and you do not hold "+string(missing[0])+" there")
 }
 
+// containsAll reports whether a list has everything of another.
 func containsAll[T comparable](list, of []T) bool {
-	return !slices.ContainsFunc(of, func(v T) bool { return !slices.Contains(list, v) })
+	has := make(map[T]bool, len(list))
+	for _, v := range list {
+		has[v] = true
+	}
+	return !slices.ContainsFunc(of, func(v T) bool { return !has[v] })
 }

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -104,17 +105,50 @@ func refOf(resource string) identity.ResourceRef {
 // added lists the grants of the new list that the old one does not give, or
 // gives for a shorter time.
 func added(old, new []grant) []grant {
+	type key struct {
+		ref  identity.ResourceRef
+		who  identity.Subject
+		role string
+	}
+	const never = math.MaxInt64
+	end := func(g grant) int64 {
+		if g.expires == 0 {
+			return never
+		}
+		return g.expires
+	}
+	had := make(map[key]int64, len(old))
+	for _, g := range old {
+		k := key{g.ref, g.who, g.role}
+		if until, ok := had[k]; !ok || end(g) > until {
+			had[k] = end(g)
+		}
+	}
 	var list []grant
 	for _, g := range new {
-		has := slices.ContainsFunc(old, func(o grant) bool {
-			lasts := o.expires == 0 || g.expires != 0 && g.expires <= o.expires
-			return o.ref == g.ref && o.who == g.who && o.role == g.role && lasts
-		})
-		if !has {
+		if until, ok := had[key{g.ref, g.who, g.role}]; !ok || end(g) > until {
 			list = append(list, g)
 		}
 	}
 	return list
+}
+
+// maxGrants is how many grants one resource may amount to. A binding of many
+// subjects on many resources is their product.
+const maxGrants = 100_000
+
+// grantCount is how many grants a resource amounts to, without listing them.
+func grantCount(r v1.Resource) int {
+	n := 0
+	switch r := r.(type) {
+	case *v1.RoleBinding:
+		n = len(r.Spec.Subjects) * len(r.Spec.Resources)
+	case *v1.AuthzRules:
+		for _, rule := range r.Spec.Rules {
+			n += len(rule.Models) * len(rule.Users)
+		}
+	}
+	return n
 }
 
 // grantTarget finds what a grant is about. A model without an entry of its own
@@ -304,46 +338,4 @@ func (p *plan) mayIdentify(it *item, v *v1.VirtualAccount) error {
 		}
 	}
 	return nil
-}
-
-// mayUnnarrow: a model with collaborators of its own is for them alone. To
-// open it, also by way of another name or of the wildcard, is to give access.
-func (p *plan) mayUnnarrow(it *item, a *v1.ProviderAccount) error {
-	old, ok := it.old.(*v1.ProviderAccount)
-	if !ok || !unnarrows(old, a) {
-		return nil
-	}
-	t := p.target(old)
-	if p.may(identity.PermAccountAccess, it.ref(), t) == nil {
-		return nil
-	}
-	return p.may(identity.PermRoleBind, it.ref()+" opens a model that had collaborators of its own", t)
-}
-
-func unnarrows(old, new *v1.ProviderAccount) bool {
-	find := func(a *v1.ProviderAccount, name string) *v1.Model {
-		for i := range a.Spec.Models {
-			if a.Spec.Models[i].Name == name {
-				return &a.Spec.Models[i]
-			}
-		}
-		return nil
-	}
-	for _, was := range old.Spec.Models {
-		if was.Collaborators == nil {
-			continue
-		}
-		is := find(new, was.Name)
-		if is == nil && find(new, v1.WildcardModel) != nil || is != nil && is.Collaborators == nil {
-			return true
-		}
-		for _, m := range new.Spec.Models {
-			before := find(old, m.Name)
-			opened := before == nil || before.Model != m.Model
-			if opened && m.Collaborators == nil && m.Model == was.Model && m.Name != v1.WildcardModel {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -57,6 +57,9 @@ func (j *job) prepare() error {
 			errs = append(errs, it.doc.Locate(v1.FieldErrors{{Path: "metadata.name", Message: string(it.key.Kind) + " " + it.key.Name + " stands in this set twice"}})...)
 		}
 		seen[it.key] = true
+		if grantCount(r) > maxGrants {
+			errs = append(errs, it.doc.Locate(v1.FieldErrors{{Path: "spec", Message: "amounts to more than 100000 grants; write several"}})...)
+		}
 	}
 	return invalid(errs)
 }
@@ -110,7 +113,14 @@ func (a *Applier) plan(ctx context.Context, actor Actor, j job) (*plan, error) {
 	if j.remove != nil {
 		return p, p.delete(*j.remove)
 	}
-	steps := []func(*item) error{p.read, p.mayWrite, p.preconditions, p.managed}
+	// Whoever may not write the first has not had all the others looked up.
+	admit := func(it *item) error {
+		if err := p.read(it); err != nil {
+			return err
+		}
+		return p.mayWrite(it)
+	}
+	steps := []func(*item) error{admit, p.preconditions, p.managed}
 	for _, step := range steps {
 		for _, it := range p.items {
 			if err := step(it); err != nil {
