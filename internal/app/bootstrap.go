@@ -32,14 +32,7 @@ func (a *App) bootstrap(ctx context.Context) (string, error) {
 	}
 	if s.HasAdmin() || a.cfg.Manifests.Dir != "" || a.opt.Dev {
 		removeIfThere(file)
-		if len(batch.RevokeTokens) == 0 {
-			return "", nil
-		}
-		head, err := a.db.Commit(ctx, &batch)
-		if err != nil {
-			return "", err
-		}
-		return "", a.publisher.WaitFor(ctx, head)
+		return "", a.commitBootstrap(ctx, &batch)
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -57,11 +50,54 @@ func (a *App) bootstrap(ctx context.Context) (string, error) {
 	if err := writePrivate(file, token+"\n"); err != nil {
 		return "", fmt.Errorf("bootstrap.tokenFile: %w", err)
 	}
-	head, err := a.db.Commit(ctx, &batch)
-	if err != nil {
+	if err := a.commitBootstrap(ctx, &batch); err != nil {
 		return "", err
 	}
-	return file, a.publisher.WaitFor(ctx, head)
+	a.watchForAdmin(ctx, file)
+	return file, nil
+}
+
+// commitBootstrap writes a batch, if there is anything in it, and waits until
+// it counts.
+func (a *App) commitBootstrap(ctx context.Context, batch *record.Batch) error {
+	if len(batch.RevokeTokens)+len(batch.PutTokens) == 0 {
+		return nil
+	}
+	head, err := a.db.Commit(ctx, batch)
+	if err != nil {
+		return err
+	}
+	return a.publisher.WaitFor(ctx, head)
+}
+
+// watchForAdmin revokes the one-time token and removes its file when the first
+// admin exists, so that neither comes back should that admin go again.
+func (a *App) watchForAdmin(ctx context.Context, file string) {
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	a.onStop(func(context.Context) error { stop(); <-done; return nil })
+	go func() {
+		defer close(done)
+		for {
+			changed := a.publisher.Changed()
+			if s := a.publisher.Load(); s != nil && s.HasAdmin() {
+				removeIfThere(file)
+				batch, err := a.endBootstrap(run)
+				if err == nil {
+					err = a.commitBootstrap(run, &batch)
+				}
+				if err == nil || run.Err() != nil {
+					return
+				}
+				a.log.Error("the one-time admin token could not be revoked; it stays refused while there is an admin", "error", err)
+			}
+			select {
+			case <-run.Done():
+				return
+			case <-changed:
+			}
+		}
+	}()
 }
 
 // endBootstrap returns the batch that ends the one-time tokens of earlier starts.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding/json"
 	"net"
 	"net/http"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gatehouse-ai/gatehouse/internal/gateway"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
 // front is what every request meets first on the main listener: the Host
@@ -15,15 +17,36 @@ import (
 func front(hosts []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !hostAllowed(hosts, r.Host) {
-			http.Error(w, "this server does not answer for the host "+quoteHost(r.Host)+"; add it to server.allowedHosts", http.StatusMisdirectedRequest)
+			refuse(w, r, identity.CodeMisdirectedRequest, "this server does not answer for the host "+quoteHost(r.Host)+"; add it to server.allowedHosts")
 			return
 		}
 		if gateway.CheckPath(r) != nil {
-			http.Error(w, "the path must be canonical: no empty or dot segments, backslashes or encoded slashes", http.StatusBadRequest)
+			refuse(w, r, identity.CodeInvalidRequest, "the path must be canonical: no empty or dot segments, backslashes or encoded slashes")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// refuse answers in the form that the path's callers read: OpenAI's for the
+// models, RFC 9457's for the control API, a line of text elsewhere.
+func refuse(w http.ResponseWriter, r *http.Request, code identity.Code, message string) {
+	status := code.Status()
+	var body any
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/api/"):
+		w.Header().Set("Content-Type", "application/problem+json")
+		body = map[string]any{"title": http.StatusText(status), "status": status, "code": code, "detail": message}
+	case strings.HasPrefix(r.URL.Path, "/v1/"):
+		w.Header().Set("Content-Type", "application/json")
+		body = map[string]any{"error": map[string]any{"message": message, "type": "invalid_request_error", "param": nil, "code": code}}
+	default:
+		http.Error(w, message, status)
+		return
+	}
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the client is gone: nobody to tell
 }
 
 // ownPagesOnly refuses what a browser sends for a page of an origin that is not
@@ -35,7 +58,7 @@ func ownPagesOnly(origins []string, next http.Handler) http.Handler {
 		o := r.Header.Get("Origin")
 		own := o == "" || o == "http://"+r.Host || o == "https://"+r.Host || slices.Contains(origins, o)
 		if !own && r.Method != http.MethodOptions {
-			http.Error(w, "authentication is off, and pages of other origins may not use the models; list the origin in server.cors.origins", http.StatusForbidden)
+			refuse(w, r, identity.CodePermissionDenied, "authentication is off, and pages of other origins may not use the models; list the origin in server.cors.origins")
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -62,6 +62,7 @@ func (a *App) serve(context.Context) error {
 	}
 	mux.Handle("/v1/", models)
 	mux.Handle("/api/v1/", a.control)
+	mux.Handle("/api/v1", a.control) // or the mux would redirect before anybody was asked who they are
 	console.Register(mux)
 	main := a.server(front(a.cfg.Server.Hosts(a.listeners.main.Addr().String()), mux))
 	if a.cfg.Server.TLS.Cert != "" {

@@ -20,17 +20,34 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/secret/file"
 	"github.com/gatehouse-ai/gatehouse/internal/secret/stored"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
+	"github.com/gatehouse-ai/gatehouse/internal/store/sqlite"
 )
 
-// allow is what resources made through the API may read of this host.
+// allow is what resources made through the API may read of this host: what the
+// operator listed, and never what is Gatehouse's own.
 func (a *App) allow() secret.Allow {
 	allow := secret.Allow{Env: a.cfg.Secrets.AllowEnv, Files: a.cfg.Secrets.AllowFiles}
 	ref, _ := a.cfg.MasterKeyRef()
 	if name, ok := strings.CutPrefix(ref, "env:"); ok {
-		allow.NeverEnv = []string{name}
+		allow.NeverEnv = append(allow.NeverEnv, name)
+	}
+	for _, kv := range a.opt.Environ {
+		name, _, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "GATEHOUSE_") || strings.HasPrefix(name, "AUTH_") {
+			allow.NeverEnv = append(allow.NeverEnv, name)
+		}
 	}
 	if path, ok := strings.CutPrefix(ref, "file:"); ok {
-		allow.NeverFiles = []string{path}
+		allow.NeverFiles = append(allow.NeverFiles, path)
+	}
+	own := []string{a.cfg.Server.TLS.Key, a.cfg.BootstrapTokenFile()}
+	if path, memory := a.cfg.Database.SQLite(); !memory {
+		own = append(own, path, path+"-wal", filepath.Join(filepath.Dir(path), sqlite.RecordsFile))
+	}
+	for _, path := range own {
+		if path != "" {
+			allow.NeverFiles = append(allow.NeverFiles, path)
+		}
 	}
 	return allow
 }

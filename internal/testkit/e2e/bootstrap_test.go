@@ -1,0 +1,60 @@
+package e2e
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-ai/gatehouse/internal/testkit"
+)
+
+// The last admin going must not bring the one-time token back to life.
+func TestSecurityTheBootstrapTokenDoesNotComeBackWhenTheAdminGoes(t *testing.T) {
+	g := testkit.Start(t, testkit.Options{Manifests: `
+apiVersion: gatehouse.dev/v1
+kind: VirtualAccount
+metadata: {name: root}
+spec: {}
+`})
+	file := g.BootstrapFile()
+	made := g.Do(t, testkit.Request{Path: "/api/v1/virtual-accounts/root/tokens", Token: g.Admin, Body: `{"name":"t"}`})
+	var token struct{ Token string }
+	made.JSON(t, &token)
+	g.Apply(t, `
+apiVersion: gatehouse.dev/v1
+kind: RoleBinding
+metadata: {name: root}
+spec: {subjects: [virtual-account:root], role: tenant-admin, resources: [tenant]}
+`)
+	if res := g.Do(t, testkit.Request{Path: "/api/v1/me", Token: g.Admin}); res.Status != http.StatusUnauthorized {
+		t.Errorf("with an admin the one-time token gets %d, want 401", res.Status)
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist); _, err = os.Stat(file) {
+		if time.Now().After(deadline) {
+			t.Fatal("the file of the one-time token is still there")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	audit := func() bool {
+		res := g.Do(t, testkit.Request{Path: "/api/v1/audit?limit=20", Token: token.Token})
+		return strings.Contains(res.Body, "token.revoke")
+	}
+	for !audit() {
+		if time.Now().After(deadline) {
+			t.Fatal("the one-time token was not revoked")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	res := g.Do(t, testkit.Request{Method: http.MethodDelete, Path: "/api/v1/role-bindings/root", Token: token.Token})
+	if res.Status != http.StatusNoContent && res.Status != http.StatusOK {
+		t.Fatalf("removing the only admin: %d %s", res.Status, res.Body)
+	}
+	if res := g.Do(t, testkit.Request{Path: "/api/v1/me", Token: g.Admin}); res.Status != http.StatusUnauthorized {
+		t.Errorf("without an admin again the one-time token gets %d, want 401", res.Status)
+	}
+}
