@@ -50,7 +50,7 @@ spec: {subjects: [virtual-account:root], role: tenant-admin, resources: [tenant]
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	res := g.Do(t, testkit.Request{Method: http.MethodDelete, Path: "/api/v1/role-bindings/root", Token: token.Token})
+	res := g.Do(t, testkit.Request{Method: http.MethodDelete, Path: "/api/v1/role-bindings/root?takeOver=true", Token: token.Token})
 	if res.Status != http.StatusNoContent && res.Status != http.StatusOK {
 		t.Fatalf("removing the only admin: %d %s", res.Status, res.Body)
 	}
