@@ -68,10 +68,14 @@ func TestRequestsAreWhatTheControlAPIExpects(t *testing.T) {
 		"delete": {func(c *client.Client) error {
 			return c.Delete(ctx, v1.KindTeam, "a", client.DeleteOptions{IfMatch: "*"})
 		}, ``, heard{Line: "DELETE /api/v1/teams/a", Match: "*"}},
-		"yaml": {func(c *client.Client) error { _, err := c.GetYAML(ctx, v1.KindTeam, "a"); return err }, `kind: Team`,
-			heard{Line: "GET /api/v1/teams/a", Accept: "application/yaml"}},
-		"user": {func(c *client.Client) error { _, err := c.User(ctx, "ada+x@example.com"); return err }, `{}`,
-			heard{Line: "GET /api/v1/users/ada+x@example.com"}},
+		"yaml": {
+			func(c *client.Client) error { _, err := c.GetYAML(ctx, v1.KindTeam, "a"); return err }, `kind: Team`,
+			heard{Line: "GET /api/v1/teams/a", Accept: "application/yaml"},
+		},
+		"user": {
+			func(c *client.Client) error { _, err := c.User(ctx, "ada+x@example.com"); return err }, `{}`,
+			heard{Line: "GET /api/v1/users/ada+x@example.com"},
+		},
 		"explain": {func(c *client.Client) error {
 			_, err := c.Explain(ctx, client.Question{As: "user:a@b.c", Model: "a/b"})
 			return err

@@ -100,6 +100,7 @@ func TestAFolderWithLinksInACircleIsLookedAtOnce(t *testing.T) {
 		t.Error("the same folder has two stamps")
 	}
 }
+
 func mustLink(t *testing.T, target, name string) {
 	t.Helper()
 	if err := os.Symlink(target, name); err != nil {

@@ -31,12 +31,25 @@ func TestSecurityWhoATokenWithAnAddressIs(t *testing.T) {
 		{"ada is linked to another subject", []identity.User{person("ada@acme.example", linked(acme, "s2"))}, nil, row{ext, ext, conflict, conflict, conflict}, row{ext, ext, ext, ext, ext}},
 		{"ada is linked at another issuer", []identity.User{person("ada@acme.example", linked(partner, "s1"))}, nil, row{ext, ext, ada, conflict, ada}, row{ext, ext, ext, ext, ext}},
 		{"ada is deactivated, not linked", []identity.User{person("ada@acme.example", inactive)}, nil, row{ext, invalidToken, invalidToken, invalidToken, invalidToken}, row{ext, ext, ext, ext, ext}},
-		{"ada is deactivated, linked", []identity.User{person("ada@acme.example", inactive, linked(acme, "s1"))}, nil,
-			row{ext, invalidToken, invalidToken, invalidToken, invalidToken}, row{ext, invalidToken, invalidToken, invalidToken, invalidToken}},
-		{"the address was deleted", nil, []identity.Tombstone{{UID: "t", Email: "ada@acme.example"}},
-			row{ext, invalidToken, invalidToken, invalidToken, invalidToken}, row{ext, ext, ext, ext, ext}},
-		{"the identity was deleted", nil, []identity.Tombstone{{UID: "t", Identities: []identity.IdentityKey{{Issuer: acme, Subject: "s1"}}}},
-			row{invalidToken, invalidToken, invalidToken, invalidToken, invalidToken}, row{invalidToken, invalidToken, invalidToken, invalidToken, invalidToken}},
+		{
+			"ada is deactivated, linked",
+			[]identity.User{person("ada@acme.example", inactive, linked(acme, "s1"))},
+			nil,
+			row{ext, invalidToken, invalidToken, invalidToken, invalidToken},
+			row{ext, invalidToken, invalidToken, invalidToken, invalidToken},
+		},
+		{
+			"the address was deleted", nil,
+			[]identity.Tombstone{{UID: "t", Email: "ada@acme.example"}},
+			row{ext, invalidToken, invalidToken, invalidToken, invalidToken},
+			row{ext, ext, ext, ext, ext},
+		},
+		{
+			"the identity was deleted", nil,
+			[]identity.Tombstone{{UID: "t", Identities: []identity.IdentityKey{{Issuer: acme, Subject: "s1"}}}},
+			row{invalidToken, invalidToken, invalidToken, invalidToken, invalidToken},
+			row{invalidToken, invalidToken, invalidToken, invalidToken, invalidToken},
+		},
 	}
 	words := []struct {
 		name, more string

@@ -316,12 +316,11 @@ func FuzzAPointerLeadsThroughItsNames(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, joined string) {
 		names := strings.Split(joined, "\n")
-		claims := map[string]any{}
 		var inner any = "found"
 		for i := len(names) - 1; i >= 0; i-- {
 			inner = map[string]any{names[i]: inner}
 		}
-		claims = inner.(map[string]any)
+		claims := inner.(map[string]any)
 		p, err := Parse(pointerTo(names))
 		if err != nil {
 			t.Fatal(err)

@@ -44,8 +44,10 @@ func (r *rig) code(t *testing.T, user string, q url.Values) url.Values {
 }
 
 func codeForm(code string) url.Values {
-	return url.Values{"grant_type": {"authorization_code"}, "client_id": {"gatehouse"}, "code": {code},
-		"redirect_uri": {"http://127.0.0.1:5555/callback"}, "code_verifier": {verifier}}
+	return url.Values{
+		"grant_type": {"authorization_code"}, "client_id": {"gatehouse"}, "code": {code},
+		"redirect_uri": {"http://127.0.0.1:5555/callback"}, "code_verifier": {verifier},
+	}
 }
 
 func TestSigningInOnThePageGivesACodeForTokens(t *testing.T) {

@@ -118,7 +118,7 @@ func (p *Provider) sign(claims map[string]any, typ, alg, kid string) (string, er
 
 // verify checks one of our own tokens and returns its claims.
 func (p *Provider) verify(token string) (map[string]any, error) {
-	signed, err := jose.ParseSigned(token, algorithms())
+	signed, err := jose.ParseSignedCompact(token, algorithms())
 	if err != nil {
 		return nil, err
 	}

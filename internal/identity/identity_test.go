@@ -131,8 +131,10 @@ func TestBuiltinRoles(t *testing.T) {
 
 func TestSecurityWhereTokensComeFromIsForAdminsOnly(t *testing.T) {
 	only := AdminOnly()
-	for _, p := range []Permission{"identity-provider:create", "identity-provider:update", "identity-provider:delete", "external-identity:update",
-		"secret-store:update", "tenant-settings:update", PermTenantAdmin, PermTakeOver} {
+	for _, p := range []Permission{
+		"identity-provider:create", "identity-provider:update", "identity-provider:delete", "external-identity:update",
+		"secret-store:update", "tenant-settings:update", PermTenantAdmin, PermTakeOver,
+	} {
 		if !only.Has(p) {
 			t.Errorf("a custom role could hold %s", p)
 		}
@@ -207,9 +209,11 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 			t.Errorf("%s has no status", c)
 		}
 	}
-	for c, want := range map[Code]int{CodeNoCredential: 401, CodeInvalidToken: 401, CodeModelNotPermitted: 403, CodeIdentityNotMapped: 403,
+	for c, want := range map[Code]int{
+		CodeNoCredential: 401, CodeInvalidToken: 401, CodeModelNotPermitted: 403, CodeIdentityNotMapped: 403,
 		CodeKeysUnavailable: 503, CodeProviderCredentials: 502, CodePreconditionRequired: 428, CodePreconditionFailed: 412, CodeManagedBy: 409,
-		CodeCredentialsDisagree: 400, CodeUpstreamTimeout: 504, CodeBodyTooLarge: 413, "unheard_of": 500} {
+		CodeCredentialsDisagree: 400, CodeUpstreamTimeout: 504, CodeBodyTooLarge: 413, "unheard_of": 500,
+	} {
 		if got := c.Status(); got != want {
 			t.Errorf("%s is %d, want %d", c, got, want)
 		}

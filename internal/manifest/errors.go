@@ -68,6 +68,33 @@ func (e Errors) Fields() v1.FieldErrors {
 	return list
 }
 
+// maxErrors is how many errors of one file are told. Whoever has made more of
+// them learns nothing from the rest, and a stranger could make a million.
+const maxErrors = 100
+
+// limited leaves out what is more than maxErrors, and says so.
+func (e Errors) limited() Errors {
+	if len(e) <= maxErrors {
+		return e
+	}
+	last := e[maxErrors-1]
+	return append(slices.Clone(e[:maxErrors]), Error{File: last.File, Line: last.Line, Column: last.Column,
+		Message: "there is more that is wrong, which is left out here"})
+}
+
+// full reports whether collecting more errors is of no use.
+func (e Errors) full() bool { return len(e) > maxErrors }
+
+// maxShown is the longest path and the longest message, in bytes.
+const maxShown = 1024
+
+func shorten(s string) string {
+	if len(s) <= maxShown {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxShown], "") + "…"
+}
+
 // sorted returns the errors by line and column, keeping the order of equals,
 // or nil where there are none.
 func (e Errors) sorted() Errors {

@@ -18,7 +18,7 @@ import (
 func DecodeJSON(kind v1.Kind, body []byte) (v1.Resource, error) {
 	d, errs := decodeBody(body, kind)
 	if len(errs) > 0 {
-		return nil, errs.sorted()
+		return nil, errs.sorted().limited()
 	}
 	return d.Resource, nil
 }
@@ -27,7 +27,7 @@ func DecodeJSON(kind v1.Kind, body []byte) (v1.Resource, error) {
 func Decode(body []byte) (v1.Resource, error) {
 	d, errs := decodeBody(body, "")
 	if len(errs) > 0 {
-		return nil, errs.sorted()
+		return nil, errs.sorted().limited()
 	}
 	return d.Resource, nil
 }
@@ -171,7 +171,6 @@ func (p *jsonParser) value(depth int) (*node, *Error) {
 }
 
 func (p *jsonParser) members(n *node, depth int) *Error {
-	seen := map[string]position{}
 	for p.dec.More() {
 		t, at, raw := p.token()
 		key, _ := t.(string)
@@ -179,16 +178,18 @@ func (p *jsonParser) members(n *node, depth int) *Error {
 			e := at.errorf("the key holds half of a surrogate pair")
 			return &e
 		}
+		if len(key) > maxKey {
+			e := at.errorf("a key has more than %d bytes", maxKey)
+			return &e
+		}
 		value, e := p.value(depth)
 		if e != nil {
 			return e
 		}
-		if before, twice := seen[key]; twice {
+		before, twice := n.add(member{key: key, pos: at, value: value})
+		if twice && !p.errs.full() {
 			p.errs = append(p.errs, at.errorf("the key %q stands here twice, first at %s", key, before))
-			continue
 		}
-		seen[key] = at
-		n.members = append(n.members, member{key: key, pos: at, value: value})
 	}
 	p.token()
 	return nil

@@ -14,6 +14,7 @@ import (
 const (
 	maxFile  = 1 << 20 // bytes of one file or body
 	maxDepth = 32      // levels of nesting
+	maxKey   = 512     // bytes of a mapping's key
 )
 
 // Document is one resource of a file, with where its fields stand.
@@ -36,9 +37,11 @@ type Document struct {
 func (d Document) Locate(errs v1.FieldErrors) Errors {
 	var list Errors
 	for _, fe := range errs {
-		list = append(list, d.locate(fe))
+		if list = append(list, d.locate(fe)); list.full() {
+			break
+		}
 	}
-	return list.sorted()
+	return list.limited().sorted()
 }
 
 func (d Document) locate(fe v1.FieldError) Error {
@@ -50,7 +53,7 @@ func (d Document) locate(fe v1.FieldError) Error {
 	if rest, ok := strings.CutPrefix(path, "spec.rules"); ok && d.bare {
 		path = bareKey + rest
 	}
-	return Error{File: d.File, Line: at.line, Column: at.column, Path: path, Message: fe.Message}
+	return Error{File: d.File, Line: at.line, Column: at.column, Path: shorten(path), Message: shorten(fe.Message)}
 }
 
 // Parse reads the manifests of one file: YAML, one or more documents, or one
@@ -86,11 +89,14 @@ func Parse(file string, data []byte) ([]Document, error) {
 		add(parseJSON([]byte(text)))
 	} else {
 		for _, p := range splitDocuments(text) {
+			if errs.full() {
+				break
+			}
 			add(parseYAML(p))
 		}
 	}
 	errs = append(errs, duplicates(docs)...)
-	return docs, errs.sorted().asError()
+	return docs, errs.sorted().limited().asError()
 }
 
 // duplicates reports every resource that stands in the documents twice.
@@ -107,6 +113,9 @@ func duplicates(docs []Document) Errors {
 		if !twice {
 			first[k] = d
 			continue
+		}
+		if errs.full() {
+			break
 		}
 		at := before.root.locate("metadata.name")
 		errs = append(errs, d.locate(v1.FieldError{Path: "metadata.name",
@@ -133,9 +142,12 @@ func build(file string, root *node, want v1.Kind) (Document, Errors) {
 		return fail(path, message)
 	}
 	r := v1.New(kind)
-	c := &checker{skip: map[*node]bool{}}
+	c := newChecker()
 	spec := withoutStatus(d.root)
-	c.check("", spec, reflect.TypeOf(r))
+	c.check(spec, reflect.TypeOf(r))
+	if c.errs.full() {
+		return Document{}, d.finish(c.errs)
+	}
 	var b bytes.Buffer
 	spec.appendJSON(&b, c.skip)
 	if err := json.Unmarshal(b.Bytes(), r); err != nil && len(c.errs) == 0 {
@@ -149,8 +161,11 @@ func build(file string, root *node, want v1.Kind) (Document, Errors) {
 	errs := d.finish(c.errs)
 	for _, fe := range r.Validate() {
 		// What could not be read is missing now; saying so would only confuse.
-		if !slices.ContainsFunc(c.paths, func(p string) bool { return within(fe.Path, p) }) {
-			errs = append(errs, d.locate(fe))
+		if c.reported(fe.Path) {
+			continue
+		}
+		if errs = append(errs, d.locate(fe)); errs.full() {
+			break
 		}
 	}
 	return d, errs
@@ -170,6 +185,7 @@ func (d Document) finish(errs Errors) Errors {
 
 func withoutStatus(root *node) *node {
 	n := *root
+	n.index = nil
 	n.members = slices.DeleteFunc(slices.Clone(root.members), func(m member) bool { return m.key == "status" })
 	return &n
 }

@@ -33,6 +33,9 @@ type node struct {
 	text    string   // scalars: the string's value, or the number as written
 	members []member // mappings
 	items   []*node  // lists
+	// index finds the members by their keys; nil where they are few and were
+	// not read from a file.
+	index map[string]int
 }
 
 type member struct {
@@ -53,12 +56,32 @@ func (n *node) member(key string) *member {
 	if n == nil || n.kind != mapNode {
 		return nil
 	}
+	if n.index != nil {
+		i, ok := n.index[key]
+		if !ok {
+			return nil
+		}
+		return &n.members[i]
+	}
 	for i := range n.members {
 		if n.members[i].key == key {
 			return &n.members[i]
 		}
 	}
 	return nil
+}
+
+// add appends a member, or returns the place of the one that has the key.
+func (n *node) add(m member) (before position, twice bool) {
+	if i, found := n.index[m.key]; found {
+		return n.members[i].pos, true
+	}
+	if n.index == nil {
+		n.index = map[string]int{}
+	}
+	n.index[m.key] = len(n.members)
+	n.members = append(n.members, m)
+	return position{}, false
 }
 
 // locate returns where the field of a path stands, or where its nearest
@@ -132,12 +155,6 @@ func joinPath(path, key string) string {
 }
 
 func indexPath(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
-
-// within reports whether path is the ancestor or something below it.
-func within(path, ancestor string) bool {
-	rest, ok := strings.CutPrefix(path, ancestor)
-	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
-}
 
 // appendJSON writes the tree as JSON, leaving out what skip names.
 func (n *node) appendJSON(b *bytes.Buffer, skip map[*node]bool) {

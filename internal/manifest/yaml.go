@@ -69,14 +69,20 @@ func joinPlain(tokens []*token.Token) []*token.Token {
 	out := tokens[:0]
 	for i := 0; i < len(tokens); i++ {
 		t := tokens[i]
+		var value strings.Builder // written piece by piece: a scalar may have very many
 		for i+2 < len(tokens) && isPlain(t.Type) && tokens[i+1].Type == token.MappingValueType && isPlain(tokens[i+2].Type) &&
 			touches(tokens[i+1], tokens[i+2]) {
-			joined := *t
-			joined.Type = token.StringType
-			joined.Value += ":" + tokens[i+2].Value
-			joined.Origin += ":" + tokens[i+2].Origin
-			t = &joined
+			if value.Len() == 0 {
+				joined := *t
+				joined.Type = token.StringType
+				value.WriteString(t.Value)
+				t = &joined
+			}
+			value.WriteString(":" + tokens[i+2].Value)
 			i += 2
+		}
+		if value.Len() > 0 {
+			t.Value = value.String()
 		}
 		out = append(out, t)
 	}
@@ -217,7 +223,6 @@ func (y *yamlParser) blockMap(t *token.Token) (*node, *Error) {
 	}
 	defer func() { y.depth-- }()
 	column := t.Position.Column
-	seen := map[string]position{}
 	for {
 		t = y.peek()
 		if t == nil || t.Position.Column < column || !y.isKey() {
@@ -234,18 +239,16 @@ func (y *yamlParser) blockMap(t *token.Token) (*node, *Error) {
 		if e != nil {
 			return nil, e
 		}
-		y.add(n, seen, t, key, value)
+		y.add(n, t, key, value)
 	}
 }
 
 // add appends a member. YAML 1.2.2 (3.2.1.1) wants keys to be unique.
-func (y *yamlParser) add(n *node, seen map[string]position, t *token.Token, key string, value *node) {
-	if before, twice := seen[key]; twice {
+func (y *yamlParser) add(n *node, t *token.Token, key string, value *node) {
+	before, twice := n.add(member{key: key, pos: y.at(t), value: value})
+	if twice && !y.errs.full() {
 		y.errs = append(y.errs, *y.errorf(t, "the key %q stands here twice, first at %s", key, before))
-		return
 	}
-	seen[key] = y.at(t)
-	n.members = append(n.members, member{key: key, pos: y.at(t), value: value})
 }
 
 // key reads a key and its colon.
@@ -259,6 +262,9 @@ func (y *yamlParser) key() (string, *Error) {
 	}
 	if !quoted && resolve(k.Value) != stringNode {
 		return "", y.errorf(k, "a key must be a string; write it in quotes")
+	}
+	if len(k.Value) > maxKey {
+		return "", y.errorf(k, "a key has more than %d bytes", maxKey)
 	}
 	return k.Value, y.checkPlain(k)
 }
@@ -357,7 +363,6 @@ func (y *yamlParser) flow() (*node, *Error) {
 	if open.Type == token.MappingStartType {
 		n.kind, closing, name = mapNode, token.MappingEndType, "}"
 	}
-	seen := map[string]position{}
 	for {
 		t := y.peek()
 		if t == nil {
@@ -367,7 +372,7 @@ func (y *yamlParser) flow() (*node, *Error) {
 			y.next++
 			return n, nil
 		}
-		if e := y.flowEntry(n, seen); e != nil {
+		if e := y.flowEntry(n); e != nil {
 			return nil, e
 		}
 		switch t = y.peek(); {
@@ -381,7 +386,7 @@ func (y *yamlParser) flow() (*node, *Error) {
 }
 
 // flowEntry reads one entry of a flow collection.
-func (y *yamlParser) flowEntry(n *node, seen map[string]position) *Error {
+func (y *yamlParser) flowEntry(n *node) *Error {
 	t := y.peek()
 	if n.kind == listNode {
 		if y.isKey() {
@@ -412,7 +417,7 @@ func (y *yamlParser) flowEntry(n *node, seen map[string]position) *Error {
 			return e
 		}
 	}
-	y.add(n, seen, t, key, value)
+	y.add(n, t, key, value)
 	return nil
 }
 

@@ -164,7 +164,7 @@ func (c *Cache) start(h *Handle) {
 	}
 	c.wg.Go(func() {
 		var value string
-		err := c.ctx.Err()
+		var err error
 		select {
 		case c.slots <- struct{}{}:
 			value, err = c.fetch(h)

@@ -86,9 +86,7 @@ func (s *Snapshot) Tombstoned(key identity.IdentityKey, email string) bool {
 // hand says something newer.
 func (s *Snapshot) UserTeams(u *User, skipIssuer string, now time.Time) []TeamMembership {
 	var list []TeamMembership
-	for _, t := range s.cfg.teamsByEmail[u.Email] {
-		list = append(list, t)
-	}
+	list = append(list, s.cfg.teamsByEmail[u.Email]...)
 	for _, m := range u.Memberships {
 		if m.ExpiresAt != nil && !now.Before(*m.ExpiresAt) {
 			continue

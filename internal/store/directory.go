@@ -50,8 +50,10 @@ func (t *tx) ensureUser(a *identity.Arrival, changes *changeSet) (uid string, er
 		return "", err
 	}
 	if len(buried) > 0 {
-		return "", &identity.Error{Code: identity.CodeInvalidToken, Message: "this account was deleted",
-			Detail: "a tombstone holds the identity or the e-mail address; an admin lifts it by creating the user again"}
+		return "", &identity.Error{
+			Code: identity.CodeInvalidToken, Message: "this account was deleted",
+			Detail: "a tombstone holds the identity or the e-mail address; an admin lifts it by creating the user again",
+		}
 	}
 	if a.Email != "" {
 		if found, err = t.one(`SELECT uid FROM users WHERE email = ?`, []any{a.Email}, &uid); err != nil {
@@ -66,8 +68,10 @@ func (t *tx) ensureUser(a *identity.Arrival, changes *changeSet) (uid string, er
 	case a.Create && v1.ValidEmail(a.Email):
 		return t.createUser(a, changes)
 	default:
-		return "", &identity.Error{Code: identity.CodeNotFound, Message: "there is no user for this token",
-			Detail: "creating needs resolve.users: create and a valid e-mail address in the token"}
+		return "", &identity.Error{
+			Code: identity.CodeNotFound, Message: "there is no user for this token",
+			Detail: "creating needs resolve.users: create and a valid e-mail address in the token",
+		}
 	}
 }
 

@@ -171,8 +171,10 @@ func (m *measured) scaleTables(w io.Writer) {
 	fmt.Fprintf(w, "| start of the process to ready | ≤ 10 000 ms | %.0f ms | %s |\n", get("scale-start", "small", "ms"), verdict(get("scale-start", "million", "ms"), true, 10_000, "%.0f ms"))
 	fmt.Fprintf(w, "| CPU time of the start | | %.0f ms | %.0f ms |\n", get("scale-start", "small", "cpu-ms"), get("scale-start", "million", "cpu-ms"))
 	for _, x := range []struct{ what, kind, name string }{
-		{"RSS, 2 idle seconds after the start", "scale-start", "rss"}, {"peak RSS of the start", "scale-start", "peak"},
-		{"RSS at the end", "scale-end", "rss"}, {"peak RSS", "scale-end", "peak"},
+		{"RSS, 2 idle seconds after the start", "scale-start", "rss"},
+		{"peak RSS of the start", "scale-start", "peak"},
+		{"RSS at the end", "scale-end", "rss"},
+		{"peak RSS", "scale-end", "peak"},
 	} {
 		fmt.Fprintf(w, "| %s | ≤ 1536 MiB | %.0f MiB | %s |\n", x.what, get(x.kind, "small", x.name), verdict(get(x.kind, "million", x.name), true, 1536, "%.0f MiB"))
 	}

@@ -49,10 +49,19 @@ func TestSecurityMisspeltSwitchesStopTheStart(t *testing.T) {
 
 func TestSecurityAuthenticationOffIsForLoopbackAlone(t *testing.T) {
 	checkRefusals(t, []refusal{
-		{"everywhere", settings.Flags{"server-address": "0.0.0.0:8080"}, []string{"AUTH_ENABLE=false"}, "",
-			`AUTH_ENABLE=false: is refused because --server-address \(0.0.0.0:8080\) is not a loopback address: .*`},
-		{"no host", nil, []string{"AUTH_ENABLED=false", "GATEHOUSE_SERVER_ADDRESS=:8080"}, "",
-			`AUTH_ENABLED=false: is refused because GATEHOUSE_SERVER_ADDRESS \(:8080\) is not a loopback address: .*`},
+		{
+			"everywhere",
+			settings.Flags{"server-address": "0.0.0.0:8080"},
+			[]string{"AUTH_ENABLE=false"},
+			"",
+			`AUTH_ENABLE=false: is refused because --server-address \(0.0.0.0:8080\) is not a loopback address: .*`,
+		},
+		{
+			"no host", nil,
+			[]string{"AUTH_ENABLED=false", "GATEHOUSE_SERVER_ADDRESS=:8080"},
+			"",
+			`AUTH_ENABLED=false: is refused because GATEHOUSE_SERVER_ADDRESS \(:8080\) is not a loopback address: .*`,
+		},
 	})
 	_, notices, err := load(t, settings.Flags{"server-address": "localhost:8080"}, []string{"AUTH_ENABLE=false"}, "")
 	if err != nil || len(notices) != 1 || !strings.Contains(notices[0].Message, "authentication is off") {

@@ -41,8 +41,10 @@ func TestDefaultsAreThePromisedOnes(t *testing.T) {
 		t.Fatal(err, notices)
 	}
 	want := settings.Settings{
-		Server: settings.Server{Address: "127.0.0.1:8080", MaxBody: 25 << 20, HeaderTimeout: 10 * time.Second,
-			IdleTimeout: 2 * time.Minute, DrainTimeout: 30 * time.Second},
+		Server: settings.Server{
+			Address: "127.0.0.1:8080", MaxBody: 25 << 20, HeaderTimeout: 10 * time.Second,
+			IdleTimeout: 2 * time.Minute, DrainTimeout: 30 * time.Second,
+		},
 		Upstream: settings.Upstream{FirstByteTimeout: 10 * time.Minute, StreamIdleTimeout: 2 * time.Minute},
 		Ops:      settings.Ops{Address: "127.0.0.1:9090"},
 		Database: settings.Database{URL: "sqlite:///var/lib/gatehouse/gatehouse.db"},
@@ -111,10 +113,14 @@ server:
   drainDelay: 1m30s
 ops: {pprof: true}
 `
-	environ := []string{"GATEHOUSE_SERVER_MAX_BODY=1MiB", "GATEHOUSE_SERVER_TRUSTED_PROXIES=10.0.0.0/8, 192.0.2.1",
-		"GATEHOUSE_SERVER_ALLOWED_HOSTS=gatehouse.example.com", "GATEHOUSE_SERVER_DRAIN_DELAY=1m30s", "GATEHOUSE_OPS_PPROF=true"}
-	args := settings.Flags{"server-max-body": "1024KiB", "server-trusted-proxies": "10.0.0.0/8,192.0.2.1",
-		"server-allowed-hosts": "gatehouse.example.com", "server-drain-delay": "90s", "ops-pprof": "true"}
+	environ := []string{
+		"GATEHOUSE_SERVER_MAX_BODY=1MiB", "GATEHOUSE_SERVER_TRUSTED_PROXIES=10.0.0.0/8, 192.0.2.1",
+		"GATEHOUSE_SERVER_ALLOWED_HOSTS=gatehouse.example.com", "GATEHOUSE_SERVER_DRAIN_DELAY=1m30s", "GATEHOUSE_OPS_PPROF=true",
+	}
+	args := settings.Flags{
+		"server-max-body": "1024KiB", "server-trusted-proxies": "10.0.0.0/8,192.0.2.1",
+		"server-allowed-hosts": "gatehouse.example.com", "server-drain-delay": "90s", "ops-pprof": "true",
+	}
 	for i, load := range []func() (settings.Settings, []settings.Notice, error){
 		func() (settings.Settings, []settings.Notice, error) { return load(t, nil, nil, text) },
 		func() (settings.Settings, []settings.Notice, error) { return load(t, nil, environ, "") },
@@ -205,8 +211,12 @@ func TestRefusalsNameTheSettingInTheFormGiven(t *testing.T) {
 		{"redis", nil, nil, "redis: {url: 'redis://r'}\n", `gatehouse.yaml:1:9: redis.url: is not in this version: .*`},
 		{"clickhouse", nil, []string{"GATEHOUSE_LOGS_URL=clickhouse://c"}, "", `GATEHOUSE_LOGS_URL: is not in this version: .*`},
 		{"no such directory", settings.Flags{"manifests-dir": "/nowhere/at/all"}, nil, "", `--manifests-dir: stat /nowhere/at/all: no such file or directory`},
-		{"cert without a file", settings.Flags{"server-tls-cert": "/nowhere/c.pem", "server-tls-key": "/dev/null"}, nil, "",
-			`--server-tls-cert: stat /nowhere/c.pem: .*\n--server-tls-key: /dev/null is not a file`},
+		{
+			"cert without a file",
+			settings.Flags{"server-tls-cert": "/nowhere/c.pem", "server-tls-key": "/dev/null"},
+			nil, "",
+			`--server-tls-cert: stat /nowhere/c.pem: .*\n--server-tls-key: /dev/null is not a file`,
+		},
 		{"allowed file", settings.Flags{"secrets-allow-files": "etc"}, nil, "", `--secrets-allow-files: "etc" is not an absolute path .*`},
 		{"allowed variable", nil, nil, "secrets:\n  allowEnv: ['*']\n", `gatehouse.yaml:2:3: secrets.allowEnv: "\*" is not a name.*`},
 	})

@@ -96,8 +96,10 @@ func TestSecurityPeopleAreRemovedForGood(t *testing.T) {
 	w.want(w.do("member", "GET", "/me", ""), 401)
 	w.want(w.do("admin", "PUT", "/users/member@example.com", `{"active":true,"displayName":"M"}`), 200)
 	w.want(w.do("member", "GET", "/me", ""), 200)
-	w.commit(t.Context(), &record.Batch{PutUsers: []identity.User{{UID: "uid-member", Email: "member@example.com", Active: true,
-		Identities: []identity.UserIdentity{{Issuer: "https://a", Subject: "1"}, {Issuer: "https://b", Subject: "2"}}}}})
+	w.commit(t.Context(), &record.Batch{PutUsers: []identity.User{{
+		UID: "uid-member", Email: "member@example.com", Active: true,
+		Identities: []identity.UserIdentity{{Issuer: "https://a", Subject: "1"}, {Issuer: "https://b", Subject: "2"}},
+	}}})
 	w.want(w.do("admin", "DELETE", "/users/uid-member/identities?issuer=https://a", ""), 204)
 	r := w.do("admin", "GET", "/users/uid-member", "")
 	w.want(r, 200, "https://b")
@@ -114,8 +116,10 @@ func TestSecurityBootstrapHasNoTokensOfItsOwn(t *testing.T) {
 	w := newWorld(t)
 	w.want(w.do("admin", "DELETE", "/role-bindings/admins", ""), 204)
 	w.tokens["bootstrap"] = identity.NewToken(identity.TokenPersonal)
-	w.commit(t.Context(), &record.Batch{PutTokens: []identity.Token{{Kind: identity.TokenPersonal, Name: "b", Bootstrap: true,
-		Digest: identity.DigestOf(w.tokens["bootstrap"]), ExpiresAt: time.Now().Add(time.Hour)}}})
+	w.commit(t.Context(), &record.Batch{PutTokens: []identity.Token{{
+		Kind: identity.TokenPersonal, Name: "b", Bootstrap: true,
+		Digest: identity.DigestOf(w.tokens["bootstrap"]), ExpiresAt: time.Now().Add(time.Hour),
+	}}})
 	w.want(w.do("bootstrap", "POST", "/me/tokens", `{"name":"x"}`), 403)
 	w.want(w.do("bootstrap", "GET", "/me", ""), 200, `"admin":true`)
 	w.want(w.do("bootstrap", "PUT", "/role-bindings/admins", `{"metadata":{"name":"admins"},"spec":{"subjects":["user:admin@example.com"],"role":"tenant-admin","resources":["tenant"]}}`), 201)

@@ -53,12 +53,18 @@ type BuiltinRole struct {
 
 func (a *API) selfOperations() []operation {
 	return []operation{
-		{ID: "me", Method: http.MethodGet, Path: base + "/me", Summary: "Who am I", Permission: authenticated, On: onSelf,
-			AuditAction: notAudited, Answer: Me{}, Status: http.StatusOK, run: (*call).whoAmI},
-		{ID: "permissions", Method: http.MethodGet, Path: base + "/permissions", Summary: "The catalogue of permissions and the built-in roles",
-			Permission: authenticated, On: onSelf, AuditAction: notAudited, Answer: Permissions{}, Status: http.StatusOK, run: (*call).permissions},
-		{ID: "openapi", Method: http.MethodGet, Path: base + "/openapi.json", Summary: "This description", Permission: authenticated, On: onSelf,
-			AuditAction: notAudited, Status: http.StatusOK, run: func(c *call) (*answer, error) { return &answer{text: c.openapi, form: formJSON}, nil }},
+		{
+			ID: "me", Method: http.MethodGet, Path: base + "/me", Summary: "Who am I", Permission: authenticated, On: onSelf,
+			AuditAction: notAudited, Answer: Me{}, Status: http.StatusOK, run: (*call).whoAmI,
+		},
+		{
+			ID: "permissions", Method: http.MethodGet, Path: base + "/permissions", Summary: "The catalogue of permissions and the built-in roles",
+			Permission: authenticated, On: onSelf, AuditAction: notAudited, Answer: Permissions{}, Status: http.StatusOK, run: (*call).permissions,
+		},
+		{
+			ID: "openapi", Method: http.MethodGet, Path: base + "/openapi.json", Summary: "This description", Permission: authenticated, On: onSelf,
+			AuditAction: notAudited, Status: http.StatusOK, run: func(c *call) (*answer, error) { return &answer{text: c.openapi, form: formJSON}, nil },
+		},
 	}
 }
 

@@ -28,9 +28,11 @@ func (nothing) WaitFor(context.Context, identity.Head) error { return nil }
 func (nothing) AllResources(context.Context) ([]v1.Resource, error) {
 	return nil, nil
 }
+
 func (nothing) Resource(context.Context, identity.ResourceKey) (v1.Resource, error) {
 	return nil, identity.Errorf(identity.CodeNotFound, "nothing")
 }
+
 func (n *nothing) Commit(_ context.Context, b *record.Batch) (identity.Head, error) {
 	n.committed = b
 	return identity.Head{}, nil

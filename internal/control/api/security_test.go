@@ -220,8 +220,10 @@ func TestSecurityANarrowedTokenIsExplainedAsItIs(t *testing.T) {
 	w.seed(head("RoleBinding", "o3") + `{subjects: ["user:member@example.com"], role: model-user, resources: ["model:main/o3"]}`)
 	token := identity.NewToken(identity.TokenPersonal)
 	w.tokens["thin"] = token
-	w.commit(context.Background(), &record.Batch{PutTokens: []identity.Token{{Kind: identity.TokenPersonal, Name: "thin", Owner: "uid-member",
-		Digest: identity.DigestOf(token), ExpiresAt: time.Now().Add(time.Hour), Narrowing: &identity.Narrowing{Models: []string{"main/gpt"}}}}})
+	w.commit(context.Background(), &record.Batch{PutTokens: []identity.Token{{
+		Kind: identity.TokenPersonal, Name: "thin", Owner: "uid-member",
+		Digest: identity.DigestOf(token), ExpiresAt: time.Now().Add(time.Hour), Narrowing: &identity.Narrowing{Models: []string{"main/gpt"}},
+	}}})
 	for _, q := range []string{`{"model":"main/o3"}`, `{"as":"user:member@example.com","model":"main/o3"}`} {
 		w.want(w.do("thin", "POST", "/access:explain", q), 200, `"allowed":false`, "token_narrowed")
 	}

@@ -56,24 +56,42 @@ func (a *API) tokenOperations() []operation {
 	mine, users, account := base+"/me/tokens", base+"/users/{user}/tokens", base+"/virtual-accounts/{name}/tokens"
 	vat := identity.PermVirtualAccountTokens
 	return []operation{
-		{ID: "list-my-tokens", Method: http.MethodGet, Path: mine, Summary: "List my personal access tokens", Permission: authenticated, On: onSelf,
-			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).myTokens},
-		{ID: "create-my-token", Method: http.MethodPost, Path: mine, Summary: "Make a personal access token", Permission: identity.PermTokenCreateOwn, On: onTenant,
-			AuditAction: "token.create", Body: TokenWrite{}, Answer: NewToken{}, Status: http.StatusCreated, run: (*call).createMyToken},
-		{ID: "revoke-my-tokens", Method: http.MethodDelete, Path: mine, Summary: "Revoke all my personal access tokens", Permission: authenticated, On: onSelf,
-			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeMyTokens},
-		{ID: "revoke-my-token", Method: http.MethodDelete, Path: mine + "/{id}", Summary: "Revoke one of my personal access tokens", Permission: authenticated, On: onSelf,
-			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeMyToken},
-		{ID: "list-user-tokens", Method: http.MethodGet, Path: users, Summary: "List a person's tokens", Permission: identity.PermTokenReadAll, On: onTenant,
-			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).userTokens},
-		{ID: "revoke-user-tokens", Method: http.MethodDelete, Path: users, Summary: "Revoke all of a person's tokens", Permission: identity.PermTokenRevokeAll, On: onTenant,
-			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeUserTokens},
-		{ID: "list-virtual-account-tokens", Method: http.MethodGet, Path: account, Summary: "List a virtual account's tokens", Permission: vat, On: onResource,
-			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).accountTokens},
-		{ID: "create-virtual-account-token", Method: http.MethodPost, Path: account, Summary: "Make a virtual account's token", Permission: vat, On: onResource,
-			AuditAction: "token.create", Body: TokenWrite{}, Answer: NewToken{}, Status: http.StatusCreated, run: (*call).createAccountToken},
-		{ID: "revoke-virtual-account-token", Method: http.MethodDelete, Path: account + "/{id}", Summary: "Revoke one of a virtual account's tokens", Permission: vat, On: onResource,
-			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeAccountToken},
+		{
+			ID: "list-my-tokens", Method: http.MethodGet, Path: mine, Summary: "List my personal access tokens", Permission: authenticated, On: onSelf,
+			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).myTokens,
+		},
+		{
+			ID: "create-my-token", Method: http.MethodPost, Path: mine, Summary: "Make a personal access token", Permission: identity.PermTokenCreateOwn, On: onTenant,
+			AuditAction: "token.create", Body: TokenWrite{}, Answer: NewToken{}, Status: http.StatusCreated, run: (*call).createMyToken,
+		},
+		{
+			ID: "revoke-my-tokens", Method: http.MethodDelete, Path: mine, Summary: "Revoke all my personal access tokens", Permission: authenticated, On: onSelf,
+			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeMyTokens,
+		},
+		{
+			ID: "revoke-my-token", Method: http.MethodDelete, Path: mine + "/{id}", Summary: "Revoke one of my personal access tokens", Permission: authenticated, On: onSelf,
+			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeMyToken,
+		},
+		{
+			ID: "list-user-tokens", Method: http.MethodGet, Path: users, Summary: "List a person's tokens", Permission: identity.PermTokenReadAll, On: onTenant,
+			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).userTokens,
+		},
+		{
+			ID: "revoke-user-tokens", Method: http.MethodDelete, Path: users, Summary: "Revoke all of a person's tokens", Permission: identity.PermTokenRevokeAll, On: onTenant,
+			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeUserTokens,
+		},
+		{
+			ID: "list-virtual-account-tokens", Method: http.MethodGet, Path: account, Summary: "List a virtual account's tokens", Permission: vat, On: onResource,
+			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).accountTokens,
+		},
+		{
+			ID: "create-virtual-account-token", Method: http.MethodPost, Path: account, Summary: "Make a virtual account's token", Permission: vat, On: onResource,
+			AuditAction: "token.create", Body: TokenWrite{}, Answer: NewToken{}, Status: http.StatusCreated, run: (*call).createAccountToken,
+		},
+		{
+			ID: "revoke-virtual-account-token", Method: http.MethodDelete, Path: account + "/{id}", Summary: "Revoke one of a virtual account's tokens", Permission: vat, On: onResource,
+			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeAccountToken,
+		},
 	}
 }
 

@@ -168,15 +168,21 @@ func (w *world) seedPeople(ctx context.Context) {
 	for _, name := range people() {
 		b.PutUsers = append(b.PutUsers, identity.User{UID: "uid-" + name, Email: name + "@example.com", Active: true})
 		w.tokens[name] = identity.NewToken(identity.TokenPersonal)
-		b.PutTokens = append(b.PutTokens, identity.Token{Kind: identity.TokenPersonal, Name: "t", Owner: "uid-" + name,
-			Digest: identity.DigestOf(w.tokens[name]), ExpiresAt: time.Now().Add(time.Hour)})
+		b.PutTokens = append(b.PutTokens, identity.Token{
+			Kind: identity.TokenPersonal, Name: "t", Owner: "uid-" + name,
+			Digest: identity.DigestOf(w.tokens[name]), ExpiresAt: time.Now().Add(time.Hour),
+		})
 	}
 	w.tokens["narrowed"] = identity.NewToken(identity.TokenPersonal)
-	b.PutTokens = append(b.PutTokens, identity.Token{Kind: identity.TokenPersonal, Name: "n", Owner: "uid-admin",
-		Digest: identity.DigestOf(w.tokens["narrowed"]), ExpiresAt: time.Now().Add(time.Hour), Narrowing: &identity.Narrowing{Models: []string{"main/gpt"}}})
+	b.PutTokens = append(b.PutTokens, identity.Token{
+		Kind: identity.TokenPersonal, Name: "n", Owner: "uid-admin",
+		Digest: identity.DigestOf(w.tokens["narrowed"]), ExpiresAt: time.Now().Add(time.Hour), Narrowing: &identity.Narrowing{Models: []string{"main/gpt"}},
+	})
 	w.tokens["elsewhere"] = identity.NewToken(identity.TokenPersonal)
-	b.PutTokens = append(b.PutTokens, identity.Token{Kind: identity.TokenPersonal, Name: "e", Owner: "uid-admin",
-		Digest: identity.DigestOf(w.tokens["elsewhere"]), ExpiresAt: time.Now().Add(time.Hour), Narrowing: &identity.Narrowing{CIDR: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}})
+	b.PutTokens = append(b.PutTokens, identity.Token{
+		Kind: identity.TokenPersonal, Name: "e", Owner: "uid-admin",
+		Digest: identity.DigestOf(w.tokens["elsewhere"]), ExpiresAt: time.Now().Add(time.Hour), Narrowing: &identity.Narrowing{CIDR: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}},
+	})
 	w.commit(ctx, b)
 }
 

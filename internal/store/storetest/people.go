@@ -124,8 +124,10 @@ func tombstones(t *testing.T, f *fixture) {
 	})
 	before := f.head()
 	f.commit(&record.Batch{DeleteUsers: []string{"u-1", "never was"}})
-	tomb := identity.Tombstone{UID: "u-1", Email: "ada@example.com", DeletedAt: start(),
-		Identities: []identity.IdentityKey{{Issuer: "https://a", Subject: "1"}, {Issuer: "https://b", Subject: "2"}}}
+	tomb := identity.Tombstone{
+		UID: "u-1", Email: "ada@example.com", DeletedAt: start(),
+		Identities: []identity.IdentityKey{{Issuer: "https://a", Subject: "1"}, {Issuer: "https://b", Subject: "2"}},
+	}
 	wantSame(t, "changes", f.since(before), &identity.Rows{
 		RemovedUsers: []string{"u-1"}, RemovedTokens: []identity.Digest{token("t-1", "").Digest}, Tombstones: []identity.Tombstone{tomb},
 	})
@@ -368,8 +370,10 @@ func arrivalsAtOnce(t *testing.T, f *fixture) {
 		t.Fatalf("%d users at revision %d, want one of each", len(p.Users), head.Revision)
 	}
 	u := p.Users[uids[0]]
-	want := identity.User{UID: u.UID, Email: "ada@example.com", DisplayName: "Somebody", Active: true, CreatedAt: start(),
-		Identities: []identity.UserIdentity{{Issuer: "https://a", Subject: "1", LinkedAt: start()}}}
+	want := identity.User{
+		UID: u.UID, Email: "ada@example.com", DisplayName: "Somebody", Active: true, CreatedAt: start(),
+		Identities: []identity.UserIdentity{{Issuer: "https://a", Subject: "1", LinkedAt: start()}},
+	}
 	wantSame(t, "the user", u, want)
 }
 

@@ -266,8 +266,11 @@ type picture struct {
 
 func newPicture() *picture {
 	return &picture{
-		map[identity.ResourceKey]v1.Resource{}, map[identity.ResourceKey]string{}, map[string]identity.User{},
-		map[identity.Digest]identity.Token{}, map[string]identity.Tombstone{},
+		map[identity.ResourceKey]v1.Resource{},
+		map[identity.ResourceKey]string{},
+		map[string]identity.User{},
+		map[identity.Digest]identity.Token{},
+		map[string]identity.Tombstone{},
 	}
 }
 

@@ -67,8 +67,10 @@ func TestApplyOfAFolderWithOneBadFileChangesNothing(t *testing.T) {
 
 func TestTheAPINamesLineColumnAndFieldOfWhatIsWrong(t *testing.T) {
 	g := testkit.Start(t, testkit.Options{})
-	res := g.Do(t, testkit.Request{Method: http.MethodPost, Path: "/api/v1/apply", Token: g.Admin, Header: http.Header{"Content-Type": {"application/yaml"}},
-		Body: docs(team("fine"), "apiVersion: gatehouse.dev/v1\nkind: ExternalIdentity\nmetadata: {name: partner}\nspec:\n  identityProvider: nobody\n")})
+	res := g.Do(t, testkit.Request{
+		Method: http.MethodPost, Path: "/api/v1/apply", Token: g.Admin, Header: http.Header{"Content-Type": {"application/yaml"}},
+		Body: docs(team("fine"), "apiVersion: gatehouse.dev/v1\nkind: ExternalIdentity\nmetadata: {name: partner}\nspec:\n  identityProvider: nobody\n"),
+	})
 	mustContain(t, "the answer", res.Body, `"line":10`, `"column":`, `"path":"spec.identityProvider"`)
 	if res.Status != http.StatusBadRequest && res.Status != http.StatusUnprocessableEntity {
 		t.Errorf("status %d", res.Status)

@@ -419,8 +419,10 @@ func (r *realm) partnerGetsNothing(t *testing.T) {
 			t.Errorf("the partner's caller reads %s: %d %s", path, res.Status, res.Body)
 		}
 	}
-	wantStatus(t, "the partner's caller applies", g.Do(t, testkit.Request{Path: "/api/v1/apply", Token: mallory, Header: http.Header{"Content-Type": {"application/yaml"}},
-		Body: "apiVersion: gatehouse.dev/v1\nkind: RoleBinding\nmetadata: {name: mine}\nspec: {subjects: [\"external-identity:partners\"], role: tenant-admin, resources: [tenant]}\n"}), http.StatusForbidden)
+	wantStatus(t, "the partner's caller applies", g.Do(t, testkit.Request{
+		Path: "/api/v1/apply", Token: mallory, Header: http.Header{"Content-Type": {"application/yaml"}},
+		Body: "apiVersion: gatehouse.dev/v1\nkind: RoleBinding\nmetadata: {name: mine}\nspec: {subjects: [\"external-identity:partners\"], role: tenant-admin, resources: [tenant]}\n",
+	}), http.StatusForbidden)
 	if after := g.Do(t, testkit.Request{Path: user, Token: alice}).Body; strings.Contains(after, "mallory") {
 		t.Errorf("alice was linked to the partner's subject:\n%s\n%s", before, after)
 	}

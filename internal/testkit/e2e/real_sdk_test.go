@@ -115,8 +115,10 @@ func TestRealOpenAISDKsPassThroughGatehouseBeforeTheValidator(t *testing.T) {
 	}
 	for _, script := range []string{"openai_python.py", "openai_node.mjs"} {
 		compare(t, comparison{
-			script, real.SDKTarget{BaseURL: v.URL, APIKey: "none", Model: "gpt-4o", Env: env("")},
-			real.SDKTarget{BaseURL: g.URL() + "/v1", APIKey: token, Model: "openai/gpt-4o", Env: append(env("openai/"), through("openai")...)}, 1,
+			script,
+			real.SDKTarget{BaseURL: v.URL, APIKey: "none", Model: "gpt-4o", Env: env("")},
+			real.SDKTarget{BaseURL: g.URL() + "/v1", APIKey: token, Model: "openai/gpt-4o", Env: append(env("openai/"), through("openai")...)},
+			1,
 		})
 	}
 	all := w.all()
@@ -144,19 +146,25 @@ func TestRealSDKsPassThroughGatehouseBeforeARealModel(t *testing.T) {
 	m := real.Llama(t)
 	root := strings.TrimSuffix(m.BaseURL, "/v1")
 	g, token := sdkGatehouse(t, "llama", "openai-compatible", m.BaseURL, m.Name)
-	openai := []string{"SKIP_CHECKS=transcription,images,moderations", "EXPECT_MODEL_LISTED=1", "EXPECT_STREAM_USAGE=1",
-		"EXPECT_EMBEDDINGS=1", "EXPECT_EVENTS_IN_ORDER=1", "EXPECT_RESPONSE_FIELD=timings"}
+	openai := []string{
+		"SKIP_CHECKS=transcription,images,moderations", "EXPECT_MODEL_LISTED=1", "EXPECT_STREAM_USAGE=1",
+		"EXPECT_EMBEDDINGS=1", "EXPECT_EVENTS_IN_ORDER=1", "EXPECT_RESPONSE_FIELD=timings",
+	}
 	for _, script := range []string{"openai_python.py", "openai_node.mjs"} {
 		compare(t, comparison{
-			script, real.SDKTarget{BaseURL: m.BaseURL, APIKey: "none", Model: m.Name, Env: openai},
-			real.SDKTarget{BaseURL: g.URL() + "/v1", APIKey: token, Model: "llama/" + m.Name, Env: append(through("llama"), openai...)}, patience,
+			script,
+			real.SDKTarget{BaseURL: m.BaseURL, APIKey: "none", Model: m.Name, Env: openai},
+			real.SDKTarget{BaseURL: g.URL() + "/v1", APIKey: token, Model: "llama/" + m.Name, Env: append(through("llama"), openai...)},
+			patience,
 		})
 	}
 	a, key := sdkGatehouse(t, "claude", "anthropic", root, m.Name)
 	for script, auth := range map[string]string{"anthropic_python.py": "AUTH=x-api-key", "anthropic_node.mjs": "AUTH=bearer"} {
 		compare(t, comparison{
-			script, real.SDKTarget{BaseURL: root, APIKey: "none", Model: m.Name, Env: []string{auth}},
-			real.SDKTarget{BaseURL: a.URL(), APIKey: key, Model: "claude/" + m.Name, Env: append(through("claude"), auth, "EXPECT_MODEL_LISTED=1")}, patience,
+			script,
+			real.SDKTarget{BaseURL: root, APIKey: "none", Model: m.Name, Env: []string{auth}},
+			real.SDKTarget{BaseURL: a.URL(), APIKey: key, Model: "claude/" + m.Name, Env: append(through("claude"), auth, "EXPECT_MODEL_LISTED=1")},
+			patience,
 		})
 	}
 }

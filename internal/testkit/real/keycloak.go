@@ -99,9 +99,11 @@ func (k *KeycloakServer) newCA(t testing.TB) {
 func (k *KeycloakServer) Start(t testing.TB) {
 	t.Helper()
 	port := strconv.Itoa(k.port)
-	argv := []string{"/bin/bash", filepath.Join(k.home, "bin", "kc.sh"), "start", "--optimized", "--import-realm",
+	argv := []string{
+		"/bin/bash", filepath.Join(k.home, "bin", "kc.sh"), "start", "--optimized", "--import-realm",
 		// Without this it would open cluster ports on every interface.
-		"--cache=local", "--http-host=127.0.0.1", "--hostname=" + k.URL}
+		"--cache=local", "--http-host=127.0.0.1", "--hostname=" + k.URL,
+	}
 	if k.opts.TLS {
 		argv = append(argv, "--https-port="+port, "--http-enabled=false",
 			"--https-certificate-file="+filepath.Join(k.home, "server.crt"),

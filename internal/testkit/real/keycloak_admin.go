@@ -13,7 +13,8 @@ import (
 func (k *KeycloakServer) admin(t testing.TB, method, path string, body, out any) {
 	t.Helper()
 	token := postToken(t, k.client, k.URL+"/realms/master/protocol/openid-connect/token", url.Values{
-		"grant_type": {"password"}, "client_id": {"admin-cli"}, "username": {"admin"}, "password": {"admin"}})
+		"grant_type": {"password"}, "client_id": {"admin-cli"}, "username": {"admin"}, "password": {"admin"},
+	})
 	raw, err := json.Marshal(body)
 	if err != nil {
 		t.Fatal(err)

@@ -21,15 +21,19 @@ type Tokens struct {
 // PasswordToken signs a user in with the password grant and scope openid.
 func (k *KeycloakServer) PasswordToken(t testing.TB, client, user string) Tokens {
 	t.Helper()
-	return k.Grant(t, client, url.Values{"grant_type": {"password"}, "username": {user},
-		"password": {user + "-development-password"}, "scope": {"openid"}})
+	return k.Grant(t, client, url.Values{
+		"grant_type": {"password"}, "username": {user},
+		"password": {user + "-development-password"}, "scope": {"openid"},
+	})
 }
 
 // OfflineToken is PasswordToken with an offline refresh token.
 func (k *KeycloakServer) OfflineToken(t testing.TB, client, user string) Tokens {
 	t.Helper()
-	return k.Grant(t, client, url.Values{"grant_type": {"password"}, "username": {user},
-		"password": {user + "-development-password"}, "scope": {"openid offline_access"}})
+	return k.Grant(t, client, url.Values{
+		"grant_type": {"password"}, "username": {user},
+		"password": {user + "-development-password"}, "scope": {"openid offline_access"},
+	})
 }
 
 // ClientToken is the client's own token, by the client-credentials grant.

@@ -29,8 +29,10 @@ func Llama(t testing.TB) *Model {
 	if err := os.WriteFile(filepath.Join(dir, "llama_server.py"), []byte(llamaScript), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, spec{name: "llama", dir: dir, argv: []string{c.values["python"], "llama_server.py"},
-		env: []string{"MODEL=" + c.values["model"], "PORT=" + strconv.Itoa(port), "NAME=" + name}})
+	p := start(t, spec{
+		name: "llama", dir: dir, argv: []string{c.values["python"], "llama_server.py"},
+		env: []string{"MODEL=" + c.values["model"], "PORT=" + strconv.Itoa(port), "NAME=" + name},
+	})
 	p.waitHTTP(t, newClient(t, nil), fmt.Sprintf("http://127.0.0.1:%d/health", port), 60*time.Second)
 	return &Model{BaseURL: fmt.Sprintf("http://127.0.0.1:%d/v1", port), Name: name}
 }

@@ -80,8 +80,10 @@ func (s *OIDCServer) Start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.proc = start(t, spec{name: "oidc-provider", dir: s.dir,
-		argv: []string{s.node, "oidc-provider.mjs"}, env: []string{"RIG=" + string(rig)}})
+	s.proc = start(t, spec{
+		name: "oidc-provider", dir: s.dir,
+		argv: []string{s.node, "oidc-provider.mjs"}, env: []string{"RIG=" + string(rig)},
+	})
 	s.proc.waitHTTP(t, s.client, s.URL+"/.well-known/openid-configuration", 30*time.Second)
 }
 
@@ -94,8 +96,10 @@ func (s *OIDCServer) Issuer() string { return s.URL }
 // ClientToken is a JWT access token of the client `machine` with this aud.
 func (s *OIDCServer) ClientToken(t testing.TB, audience string) string {
 	t.Helper()
-	return s.Grant(t, url.Values{"grant_type": {"client_credentials"}, "client_id": {"machine"},
-		"client_secret": {"machine-secret"}, "scope": {"gateway"}, "resource": {audiencePrefix + audience}}).Access
+	return s.Grant(t, url.Values{
+		"grant_type": {"client_credentials"}, "client_id": {"machine"},
+		"client_secret": {"machine-secret"}, "scope": {"gateway"}, "resource": {audiencePrefix + audience},
+	}).Access
 }
 
 // Grant posts a form to the token endpoint.

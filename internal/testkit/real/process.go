@@ -3,7 +3,6 @@ package real
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -131,9 +130,9 @@ func (p *process) waitHTTP(t testing.TB, client *http.Client, url string, limit 
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	last := errors.New("no answer yet")
 	for {
-		if last = probe(ctx, client, url); last == nil {
+		last := probe(ctx, client, url)
+		if last == nil {
 			return
 		}
 		select {

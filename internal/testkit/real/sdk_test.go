@@ -18,8 +18,10 @@ import (
 
 func TestSDKScriptsPassAgainstTheModelDirectly(t *testing.T) {
 	m := real.Llama(t)
-	openai := []string{"SKIP_CHECKS=transcription,images,moderations", "EXPECT_MODEL_LISTED=1", "EXPECT_STREAM_USAGE=1",
-		"EXPECT_EMBEDDINGS=1", "EXPECT_EVENTS_IN_ORDER=1", "EXPECT_RESPONSE_FIELD=timings"}
+	openai := []string{
+		"SKIP_CHECKS=transcription,images,moderations", "EXPECT_MODEL_LISTED=1", "EXPECT_STREAM_USAGE=1",
+		"EXPECT_EMBEDDINGS=1", "EXPECT_EVENTS_IN_ORDER=1", "EXPECT_RESPONSE_FIELD=timings",
+	}
 	for _, script := range []string{"openai_python.py", "openai_node.mjs"} {
 		t.Run(script, func(t *testing.T) {
 			real.RunSDK(t, script, real.SDKTarget{BaseURL: m.BaseURL, APIKey: "none", Model: m.Name, Env: openai})
@@ -36,8 +38,10 @@ func TestSDKScriptsSendWhatOpenAIDescribes(t *testing.T) {
 	v := real.Validator(t)
 	for _, script := range []string{"openai_python.py", "openai_node.mjs"} {
 		t.Run(script, func(t *testing.T) {
-			real.RunSDK(t, script, real.SDKTarget{BaseURL: v.URL, APIKey: "none", Model: "gpt-4o",
-				Env: []string{"EXAMPLE_ANSWERS=1", "AUDIO_MODEL=whisper-1", "IMAGE_MODEL=gpt-image-1", "MODERATION_MODEL=omni-moderation-latest"}})
+			real.RunSDK(t, script, real.SDKTarget{
+				BaseURL: v.URL, APIKey: "none", Model: "gpt-4o",
+				Env: []string{"EXAMPLE_ANSWERS=1", "AUDIO_MODEL=whisper-1", "IMAGE_MODEL=gpt-image-1", "MODERATION_MODEL=omni-moderation-latest"},
+			})
 		})
 	}
 }
@@ -71,8 +75,10 @@ func TestSDKScriptsSurfaceRefusals(t *testing.T) {
 		"transcription,images,moderations,messages,messages-stream,messages-events,messages-tools,messages-tool-result,count-tokens"
 	for script, suffix := range map[string]string{"openai_python.py": "/v1", "openai_node.mjs": "/v1", "anthropic_python.py": "", "anthropic_node.mjs": ""} {
 		t.Run(script, func(t *testing.T) {
-			real.RunSDK(t, script, real.SDKTarget{BaseURL: s.URL + suffix, APIKey: "good", Model: "m",
-				Env: []string{"SKIP_CHECKS=" + rest, "BAD_API_KEY=bad", "FORBIDDEN_MODEL=secret-model", "LIMITED_API_KEY=busy"}})
+			real.RunSDK(t, script, real.SDKTarget{
+				BaseURL: s.URL + suffix, APIKey: "good", Model: "m",
+				Env: []string{"SKIP_CHECKS=" + rest, "BAD_API_KEY=bad", "FORBIDDEN_MODEL=secret-model", "LIMITED_API_KEY=busy"},
+			})
 		})
 	}
 }

@@ -59,8 +59,10 @@ func Caddy(t testing.TB, conf string) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{URL: fmt.Sprintf("http://127.0.0.1:%d", port)}
-	s.proc = start(t, spec{name: "caddy", dir: dir, argv: []string{c.values["bin"], "run", "--adapter", "caddyfile", "--config", path},
-		env: []string{"XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "HOME=" + dir}})
+	s.proc = start(t, spec{
+		name: "caddy", dir: dir, argv: []string{c.values["bin"], "run", "--adapter", "caddyfile", "--config", path},
+		env: []string{"XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "HOME=" + dir},
+	})
 	s.proc.waitListening(t, port, 20*time.Second)
 	return s
 }
