@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/app/settings"
@@ -20,6 +22,7 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/secret/file"
 	"github.com/gatehouse-ai/gatehouse/internal/secret/stored"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
+	"github.com/gatehouse-ai/gatehouse/internal/snapshot/disk"
 	"github.com/gatehouse-ai/gatehouse/internal/store/sqlite"
 )
 
@@ -101,10 +104,14 @@ func (a *App) makeWings(context.Context) error {
 	}}
 	secretRun := &secretRuntime{cache: a.secrets}
 	gatewayRun := &lateRuntime{}
-	a.publisher = snapshot.NewPublisher(snapshot.Options{
+	publish := snapshot.Options{
 		Loader: a.db, Runtimes: []snapshot.Runtime{keyRun, secretRun, gatewayRun},
 		MaxStaleness: a.cfg.Snapshot.MaxStaleness, Now: a.now, Log: a.log,
-	})
+	}
+	if err := a.keepCopy(&publish); err != nil {
+		return err
+	}
+	a.publisher = snapshot.NewPublisher(publish)
 	options := authn.Options{Keys: a.ring, Directory: directory{a.db}, Snapshots: a.publisher, Now: a.now}
 	a.explainer = authn.New(options)
 	callers := a.explainer
@@ -163,13 +170,72 @@ func anonymous(s *snapshot.Snapshot) *identity.Principal {
 	return p
 }
 
-// follow publishes the first snapshot and follows the store.
+// keepCopy keeps the last good snapshot on disk, where there is a disk.
+func (a *App) keepCopy(publish *snapshot.Options) error {
+	dir := a.copyDir()
+	if dir == "" {
+		return nil
+	}
+	kept, err := disk.New(disk.Options{Dir: dir, Keys: a.keys, Source: a.db, Now: a.now, Log: a.log})
+	if err != nil {
+		return fmt.Errorf("the copy of the configuration beside the database: %w", err)
+	}
+	kept.ConfirmedBy(func() time.Time { return a.publisher.Health().Confirmed })
+	publish.Journal = kept
+	a.onStop(func(context.Context) error { return kept.Close() })
+	return nil
+}
+
+func (a *App) copyDir() string {
+	if dir := a.cfg.DataDir(); dir != "" {
+		return filepath.Join(dir, "snapshot")
+	}
+	return ""
+}
+
+// follow publishes the copy on disk, if it is good, so that a database that is
+// away does not keep anybody waiting; then it reads the store and follows it.
 func (a *App) follow(ctx context.Context) error {
+	if dir := a.copyDir(); dir != "" {
+		seed, since, err := disk.Read(dir, a.keys, a.now(), a.cfg.Snapshot.MaxStaleness)
+		switch {
+		case err == nil:
+			a.publisher.Seed(seed, since)
+		case !errors.Is(err, disk.ErrNone):
+			a.log.Warn("the copy of the configuration on disk is not used", "error", err)
+		}
+	}
 	if err := a.publisher.Start(ctx); err != nil {
 		return fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
 	}
 	a.onStop(func(context.Context) error { a.publisher.Close(); return nil })
+	a.maintain(ctx)
 	return nil
+}
+
+// pruneEvery is how often the store forgets the changes that no reader needs.
+const pruneEvery = time.Hour
+
+// maintain does what has to be done now and then.
+func (a *App) maintain(ctx context.Context) {
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	a.onStop(func(context.Context) error { stop(); <-done; return nil })
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(pruneEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-run.Done():
+				return
+			case <-tick.C:
+				if err := a.db.Prune(run); err != nil && run.Err() == nil {
+					a.log.Error("old changes could not be forgotten", "error", err)
+				}
+			}
+		}
+	}()
 }
 
 // configure writes what the environment, gatehouse dev and manifests.dir say,
