@@ -85,7 +85,9 @@ func (e *Exchange) message(coded *identity.Error) string {
 // credentials or bodies.
 func (e *Exchange) log(coded *identity.Error, err error) {
 	level := slog.LevelDebug
-	if coded.Code.Status() >= http.StatusInternalServerError {
+	// An identity provider that is away is reported once by the key ring; a
+	// line for each of its tokens would let strangers fill the log.
+	if coded.Code.Status() >= http.StatusInternalServerError && coded.Code != identity.CodeKeysUnavailable {
 		level = slog.LevelError
 	}
 	e.g.opt.Log.Log(context.WithoutCancel(e.r.Context()), level, "request failed", "request", e.id, "endpoint", e.rec.Endpoint, "code", coded.Code,

@@ -108,6 +108,15 @@ func TestAKeyThatIsNewerThanTheLastFetchIsNotRefusedForGood(t *testing.T) {
 	})
 }
 
+func TestSecurityAKeyThatWasTakenAwayIsRefusedAtOnce(t *testing.T) {
+	world(t, Options{}, source(), serving("a1"), func(r *Ring, i *idp) {
+		wantKnown(t, r, "a1")
+		i.set(serving("b2"))
+		wantKnown(t, r, "b2")   // fetched for this one
+		wantUnknown(t, r, "a1") // 401, not "come again": its absence was seen
+	})
+}
+
 func TestWaitersShareOneFetch(t *testing.T) {
 	world(t, Options{}, source(), serving("a1"), func(r *Ring, i *idp) {
 		i.set(func(q *http.Request) (*http.Response, error) {

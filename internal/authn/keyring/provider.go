@@ -278,6 +278,13 @@ func (p *provider) refresh(ctx context.Context, r *round) {
 		p.consecutive = 0
 		p.counts.lastSuccess = now
 		p.unknown.take(&p.pending)
+		if old := p.set.Load(); old != nil {
+			for kid := range old.byKid { // one that was taken away was looked for, by its absence
+				if len(set.find(kid)) == 0 {
+					p.unknown.add(kid)
+				}
+			}
+		}
 	}
 	p.due = now.Add(p.pause(s, set))
 	changed := p.publish(set)

@@ -229,8 +229,9 @@ func TestRealSecurityFloodOfBadTokensCostsTheIdentityProviderOneFetchInThirtySec
 	if asked > allowed || asked == 0 {
 		t.Errorf("the flood cost %d fetches, want %d", asked, allowed)
 	}
-	if statuses[http.StatusUnauthorized] < 1_000 || len(statuses) != 1 {
-		t.Errorf("the flood was answered %v, want 401 alone", statuses)
+	// The kid that caused the fetch was looked for: 401. The others were not yet, which is our choice: 503.
+	if statuses[http.StatusUnauthorized] == 0 || statuses[http.StatusUnauthorized]+statuses[http.StatusServiceUnavailable] < 1_000 || len(statuses) != 2 {
+		t.Errorf("the flood was answered %v, want 401 and 503", statuses)
 	}
 	if n := int(metric(t, g, refetches)); n != asked {
 		t.Errorf("%s is %d, and the provider saw %d", refetches, n, asked)
