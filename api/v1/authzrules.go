@@ -72,7 +72,10 @@ func (e *FieldErrors) authzUser(path, u string) {
 		e.addf(path, "%q is not a user; write an e-mail address, a user name or a subject", u)
 		return
 	}
-	if strings.Contains(u, ":") {
+	switch {
+	case strings.Contains(u, ":"):
 		e.subject(path, u, grantees()...)
+	case strings.Contains(u, "@") && emailHint(u) != "":
+		e.addf(path, "%q is not an e-mail address%s", u, emailHint(u))
 	}
 }

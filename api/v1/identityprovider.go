@@ -204,7 +204,7 @@ func (p *IdentityProvider) Default() {
 	setDefaultList(&c.ClientID, "azp", "client_id")
 	setDefaultList(&c.Name, "name")
 	for i, d := range s.EmailDomains {
-		s.EmailDomains[i] = strings.ToLower(d)
+		s.EmailDomains[i] = lower(d)
 	}
 }
 
@@ -335,6 +335,9 @@ func (p *IdentityProvider) validateClaims(errs *FieldErrors) {
 		errs.claimPath("spec.claims.subjectWithin", c.SubjectWithin)
 	}
 	errs.claimMatches("spec.clientTokenWhen", p.Spec.ClientTokenWhen)
+	for i, s := range p.Spec.ClientTokenUnless {
+		errs.claimPath(index("spec.clientTokenUnless", i), s)
+	}
 }
 
 func (p *IdentityProvider) validatePeople(errs *FieldErrors) {
@@ -352,7 +355,10 @@ func (p *IdentityProvider) validatePeople(errs *FieldErrors) {
 		errs.addf("spec.emailVerified", "Entra's e-mail claim can be set by anybody; it is never assumed to be verified")
 	}
 	for i, d := range s.EmailDomains {
-		if d != "*" && (!strings.Contains(d, ".") || strings.ContainsAny(d, "@*/ ")) {
+		switch {
+		case !isASCII(d):
+			errs.addf(index("spec.emailDomains", i), "%q: %s", d, idnaForm)
+		case d != "*" && (!strings.Contains(d, ".") || strings.ContainsAny(d, "@*/ ")):
 			errs.addf(index("spec.emailDomains", i), "%q is not a domain; write it like acme.com, or * for any", d)
 		}
 	}

@@ -178,6 +178,16 @@ type SecretField struct {
 	Destination string
 }
 
+// destination joins what says where a secret is sent, so that no part of it
+// can pass for another.
+func destination(parts ...string) string {
+	var b strings.Builder
+	for _, p := range parts {
+		fmt.Fprintf(&b, "%d:%s,", len(p), p)
+	}
+	return b.String()
+}
+
 // FieldError is one thing that is wrong with a resource.
 type FieldError struct {
 	// Path is the field, as in spec.models[0].name.

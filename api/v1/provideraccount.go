@@ -1,6 +1,7 @@
 package v1
 
 import (
+	"strconv"
 	"strings"
 	"time"
 )
@@ -142,11 +143,12 @@ func (a *ProviderAccount) Secrets() []SecretField {
 	if a.Spec.Credentials.APIKey == nil {
 		return nil
 	}
-	ca := ""
-	if a.Spec.CACert != nil {
-		ca = " " + a.Spec.CACert.File + a.Spec.CACert.PEM
+	s, ca := &a.Spec, CACert{}
+	if s.CACert != nil {
+		ca = *s.CACert
 	}
-	return []SecretField{{Path: "spec.credentials.apiKey", Value: a.Spec.Credentials.APIKey, Destination: string(a.Spec.Provider) + " " + a.Spec.BaseURL + ca}}
+	return []SecretField{{Path: "spec.credentials.apiKey", Value: s.Credentials.APIKey, Destination: destination(
+		string(s.Provider), s.BaseURL, s.APIVersion, ca.File, ca.PEM, strconv.FormatBool(s.InsecureHTTP))}}
 }
 
 // Default fills in the provider's address and the models' upstream ids.

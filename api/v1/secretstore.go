@@ -48,7 +48,8 @@ func (s *SecretStore) Secrets() []SecretField {
 	if s.Spec.Credentials == nil {
 		return nil
 	}
-	return []SecretField{{Path: "spec.credentials", Value: s.Spec.Credentials, Destination: s.Spec.Address}}
+	return []SecretField{{Path: "spec.credentials", Value: s.Spec.Credentials, Destination: destination(
+		string(s.Spec.Provider), s.Spec.Address, s.Spec.Region, s.Spec.Project)}}
 }
 
 // Default normalises subjects.

@@ -39,7 +39,7 @@ func (e *FieldErrors) subject(path, s string, kinds ...string) {
 	case s == "":
 		e.addf(path, "is required")
 	case !ok:
-		e.addf(path, "%q is not a subject; write user:EMAIL, team:NAME, virtual-account:NAME or external-identity:NAME", s)
+		e.addf(path, "%q is not a subject; write user:EMAIL, team:NAME, virtual-account:NAME or external-identity:NAME%s", s, emailHint(s))
 	case !slices.Contains(kinds, kind):
 		e.addf(path, "a %s cannot stand here; use one of %s", kind, strings.Join(kinds, ", "))
 	}

@@ -55,7 +55,7 @@ func (t *Team) Validate() FieldErrors {
 	}{{"spec.managers", t.Spec.Managers}, {"spec.members", t.Spec.Members}} {
 		for i, m := range f.list {
 			if !ValidEmail(m) {
-				errs.addf(index(f.path, i), "%q is not an e-mail address", m)
+				errs.addf(index(f.path, i), "%q is not an e-mail address%s", m, emailHint(m))
 			}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Strings is a list of strings; a single string is accepted and normalised to
@@ -187,11 +188,14 @@ func (e *FieldErrors) secret(path string, s *SecretValue) {
 	case forms != 1:
 		e.addf(path, "use exactly one of value, env, file or store")
 	case s.Env != "" && !envRE.MatchString(s.Env):
-		e.addf(path+".env", "%q is not the name of an environment variable", s.Env)
+		// What stands here may be the secret itself, pasted into the wrong field.
+		e.addf(path+".env", "is not the name of an environment variable; a secret itself is written as value")
 	case s.File != "" && !strings.HasPrefix(s.File, "/"):
 		e.addf(path+".file", "must be an absolute path")
 	case s.Store != "":
-		e.name(path+".store", s.Store)
+		if !ValidName(s.Store) { // not shown, as above
+			e.addf(path+".store", "is not the name of a SecretStore")
+		}
 		if s.Path == "" {
 			e.addf(path+".path", "is required with store")
 		}
@@ -260,10 +264,47 @@ var loopback4RE = regexp.MustCompile(`^127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}$`
 
 // NormalizeEmail returns an e-mail address in the form in which Gatehouse
 // compares it: lower case, without surrounding space.
-func NormalizeEmail(s string) string { return strings.ToLower(strings.TrimSpace(s)) }
+// A letter of another script stays one: the Kelvin sign does not become a k,
+// nor a Turkish dotted I an i.
+func NormalizeEmail(s string) string { return lower(strings.TrimSpace(s)) }
 
-// ValidEmail reports whether s is a bare e-mail address.
+// lower is strings.ToLower but for the letters that it would turn into ASCII.
+func lower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if l := unicode.ToLower(r); r < 0x80 || l >= 0x80 {
+			return l
+		}
+		return r
+	}, s)
+}
+
+// ValidEmail reports whether s is a bare e-mail address. Its domain must be
+// ASCII: one of another script is written in its IDNA form (xn--), so that two
+// domains that look or compare alike are not taken for each other.
 func ValidEmail(s string) bool {
+	if len(s) > 254 {
+		return false
+	}
 	a, err := mail.ParseAddress(s)
-	return err == nil && a.Address == s && len(s) <= 254
+	return err == nil && a.Address == s && isASCII(s[strings.LastIndexByte(s, '@')+1:])
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// idnaForm is what to do about a domain that is not ASCII.
+const idnaForm = "a domain of another script is written in its xn-- form (IDNA)"
+
+// emailHint adds what to do where only the domain's script is wrong.
+func emailHint(s string) string {
+	if isASCII(s[strings.LastIndexByte(s, '@')+1:]) {
+		return ""
+	}
+	return "; " + idnaForm
 }

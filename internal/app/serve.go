@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/gatehouse-ai/gatehouse/internal/app/settings"
 	"github.com/gatehouse-ai/gatehouse/internal/console"
 	"github.com/gatehouse-ai/gatehouse/internal/devidp"
 )
@@ -81,7 +82,7 @@ func (a *App) serve(context.Context) error {
 		ops.HandleFunc("/debug/pprof/profile", pprof.Profile)
 		ops.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	opsServer := a.server(ops)
+	opsServer := a.server(a.opsDoor(ops))
 
 	if a.opt.Dev {
 		idp := a.server(a.idp.Handler())
@@ -95,6 +96,16 @@ func (a *App) serve(context.Context) error {
 	a.registerMetrics()
 	a.announce()
 	return nil
+}
+
+// opsDoor asks for a loopback name where the operator's listener is on loopback:
+// there any page in a browser on this machine could otherwise read it through a
+// name that it rebinds.
+func (a *App) opsDoor(ops http.Handler) http.Handler {
+	if !settings.IsLoopback(a.cfg.Ops.Address) {
+		return ops
+	}
+	return front([]string{"localhost", "127.0.0.1", "::1"}, ops)
 }
 
 // server has no write deadline: a slow answer is not cut. Idle limits between

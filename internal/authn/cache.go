@@ -40,7 +40,7 @@ type verified struct {
 	version    string // of the provider's resource
 	issuer     string // the token's iss
 	thumbprint string
-	payload    []byte // the claims as they were signed
+	payload    string // the claims as they were signed
 	expires    time.Time
 	skew       time.Duration
 	until      time.Time // when the token, sent again, must be verified again

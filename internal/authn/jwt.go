@@ -2,7 +2,6 @@ package authn
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,7 +69,7 @@ func (a *Authenticator) verify(ctx context.Context, s *snapshot.Snapshot, token 
 	for _, p := range candidates {
 		e, err := a.judge(ctx, p, t, m, tr)
 		if err == nil {
-			e.payload, e.issuer = payloadOf(token), iss
+			e.payload, e.issuer = t.Payload(), iss
 			return e, t.Claims, nil
 		}
 		reasons = append(reasons, p.Name+": "+err.Error())
@@ -190,21 +189,10 @@ func checkAudience(p *snapshot.Provider, t *jose.Token) error {
 	return jose.Refuse(jose.WrongAudience, "the token is for %q; this provider asks for one of %q", got, []string(p.Spec.Audiences))
 }
 
-// payloadOf returns the claims as they were signed; the token has been parsed.
-func payloadOf(token string) []byte {
-	parts := strings.SplitN(token, ".", 3)
-	b, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return nil
-	}
-	return b
-}
-
+// claims reads the claims again.
 func (v *verified) claims() (map[string]any, error) {
-	d := json.NewDecoder(strings.NewReader(string(v.payload)))
-	d.UseNumber()
-	var c map[string]any
-	if err := d.Decode(&c); err != nil {
+	c, err := jose.ClaimsOf(v.payload)
+	if err != nil {
 		return nil, fmt.Errorf("claims of a verified token: %w", err)
 	}
 	return c, nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
@@ -185,22 +186,24 @@ func (r *payloadReader) Close() error {
 // readBody reads the whole body before anything is sent: a transport that is
 // handed the inbound body breaks streams whose upstream answers early. Errors:
 // body_too_large, invalid_request.
-func (g *Gateway) readBody(r *http.Request, spool bool) (*payload, error) {
+func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, spool bool) (*payload, error) {
 	n, limit := r.ContentLength, g.opt.MaxBody
 	if n > limit {
 		return nil, g.tooLarge()
 	}
 	p := g.payloads.get()
+	body := &patientBody{from: r.Body, conn: http.NewResponseController(w), limit: g.opt.StreamIdleTimeout}
+	defer body.done()
 	var err error
 	if n >= 0 && n <= keptBody {
 		if int64(cap(p.mem)) < n {
 			p.mem = make([]byte, 0, n)
 		}
 		p.mem = p.mem[:n]
-		_, err = io.ReadFull(r.Body, p.mem)
+		_, err = io.ReadFull(body, p.mem)
 		p.size = n
 	} else {
-		err = g.readLong(p, r.Body, spool)
+		err = g.readLong(p, body, spool)
 	}
 	if err == nil {
 		return p, nil
@@ -268,3 +271,18 @@ func (g *Gateway) spool(p *payload, body io.Reader) error {
 	}
 	return nil
 }
+
+// patientBody gives up a caller who sends nothing for so long: the whole body
+// has no deadline, since a slow line is no fault, but silence is one.
+type patientBody struct {
+	from  io.Reader
+	conn  *http.ResponseController
+	limit time.Duration
+}
+
+func (b *patientBody) Read(p []byte) (int, error) {
+	_ = b.conn.SetReadDeadline(time.Now().Add(b.limit)) // where the connection has none, the server's own limits hold
+	return b.from.Read(p)
+}
+
+func (b *patientBody) done() { _ = b.conn.SetReadDeadline(time.Time{}) }

@@ -47,7 +47,7 @@ func (e *Exchange) read() (err error) {
 	if !ep.Multipart() && len(kind) == 1 && !isJSON(kind[0]) {
 		return identity.Errorf(identity.CodeUnsupportedMediaType, "send application/json")
 	}
-	if e.body, err = e.g.readBody(e.r, ep.Multipart()); err != nil {
+	if e.body, err = e.g.readBody(e.w, e.r, ep.Multipart()); err != nil {
 		return err
 	}
 	e.rec.BytesIn = e.body.size

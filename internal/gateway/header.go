@@ -73,12 +73,18 @@ func withheld(name string) bool {
 	case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 		"Set-Cookie", "Set-Cookie2", "Www-Authenticate", "Authentication-Info", "Alt-Svc", "Strict-Transport-Security", "Public-Key-Pins", "Clear-Site-Data",
 		"Nel", "Report-To", "Reporting-Endpoints", "Location", "Refresh", "Service-Worker-Allowed", "Date", "Server", "Via", "Authorization", "X-Api-Key", "Api-Key",
+		"Link", "Content-Location", "Surrogate-Control", "Speculation-Rules", "X-Sendfile", "X-Lighttpd-Send-File", "X-Content-Type-Options",
 		"Server-Timing", "X-Request-Id", "Request-Id", "X-Upstream-Request-Id":
 		return true
 	default:
-		return strings.HasPrefix(name, "Access-Control-") || strings.HasPrefix(name, "X-Gatehouse-")
+		// X-Accel- and X-Reproxy- are orders to a proxy in front of us.
+		return strings.HasPrefix(name, "X-Accel-") || strings.HasPrefix(name, "X-Reproxy-") || strings.HasPrefix(name, "Access-Control-") || strings.HasPrefix(name, "X-Gatehouse-")
 	}
 }
+
+// nosniff keeps a browser from taking a model's answer for a page. Shared by
+// all answers: nobody appends to it.
+var nosniff = []string{"nosniff"}
 
 // answerHeader copies the upstream's header and adds ours.
 func (e *Exchange) answerHeader(from http.Header) {
@@ -99,6 +105,7 @@ func (e *Exchange) answerHeader(from http.Header) {
 	}
 	own := []string{e.id, e.model.Account.Name + "/" + e.rec.Model, e.timings()}
 	h["X-Request-Id"], h["X-Gatehouse-Model"], h["Server-Timing"] = own[0:1:1], own[1:2:2], own[2:3:3]
+	h["X-Content-Type-Options"] = nosniff
 	theirs := from["X-Request-Id"]
 	if theirs == nil {
 		theirs = from["Request-Id"]

@@ -167,27 +167,10 @@ func skipDigits(b []byte, i int) int {
 }
 
 // skipString skips the rest of a string whose opening quote is before i. Most
-// of a body is here, so it looks at 32, then 8 bytes at a time.
+// of a body is here, so it looks at 32 bytes at a time where they are plain.
 func skipString(b []byte, i int) (int, fault) {
 	for {
-		for len(b)-i >= 32 {
-			w := b[i : i+32 : i+32]
-			if stops(binary.LittleEndian.Uint64(w))|stops(binary.LittleEndian.Uint64(w[8:]))|
-				stops(binary.LittleEndian.Uint64(w[16:]))|stops(binary.LittleEndian.Uint64(w[24:])) != 0 {
-				break
-			}
-			i += 32
-		}
-		for len(b)-i >= 8 {
-			if m := stops(binary.LittleEndian.Uint64(b[i:])); m != 0 {
-				i += bits.TrailingZeros64(m) >> 3
-				break
-			}
-			i += 8
-		}
-		for i < len(b) && b[i] >= 0x20 && b[i] != '"' && b[i] != '\\' {
-			i++
-		}
+		i = skipPlain(b, i)
 		if i >= len(b) {
 			return i, faultSyntax
 		}
@@ -206,6 +189,32 @@ func skipString(b []byte, i int) (int, fault) {
 			return i, faultSyntax
 		}
 	}
+}
+
+// skipPlain goes on to the next byte that stops (see stops), or to the end.
+func skipPlain(b []byte, i int) int {
+	for len(b)-i >= 32 {
+		w := b[i : i+32 : i+32]
+		m0, m1 := stops(binary.LittleEndian.Uint64(w)), stops(binary.LittleEndian.Uint64(w[8:]))
+		if m0|m1 != 0 {
+			if m0 != 0 {
+				return i + bits.TrailingZeros64(m0)>>3
+			}
+			return i + 8 + bits.TrailingZeros64(m1)>>3
+		}
+		m0, m1 = stops(binary.LittleEndian.Uint64(w[16:])), stops(binary.LittleEndian.Uint64(w[24:]))
+		if m0|m1 != 0 {
+			if m0 != 0 {
+				return i + 16 + bits.TrailingZeros64(m0)>>3
+			}
+			return i + 24 + bits.TrailingZeros64(m1)>>3
+		}
+		i += 32
+	}
+	for i < len(b) && b[i] >= 0x20 && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
 }
 
 // stops marks the bytes of w that a run of plain string bytes ends at: a

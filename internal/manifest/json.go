@@ -57,8 +57,9 @@ type jsonParser struct {
 	dec  *json.Decoder
 	errs Errors
 
-	seen int // bytes of data that at has counted
-	at   position
+	values int
+	seen   int // bytes of data that at has counted
+	at     position
 }
 
 // parseJSON makes a tree of one JSON text (RFC 8259).
@@ -132,6 +133,10 @@ func (p *jsonParser) token() (json.Token, position, []byte) {
 
 func (p *jsonParser) value(depth int) (*node, *Error) {
 	t, at, raw := p.token()
+	if p.values++; p.values > maxValues {
+		e := at.errorf("there are more than %d values; send less at once", maxValues)
+		return nil, &e
+	}
 	n := &node{pos: at}
 	switch v := t.(type) {
 	case nil:

@@ -15,6 +15,11 @@ const (
 	maxFile  = 1 << 20 // bytes of one file or body
 	maxDepth = 32      // levels of nesting
 	maxKey   = 512     // bytes of a mapping's key
+
+	// maxTokens and maxValues limit what a document is made of. A file of
+	// nothing but the shortest possible items costs twenty times what others do.
+	maxTokens = 300_000
+	maxValues = 100_000
 )
 
 // Document is one resource of a file, with where its fields stand.

@@ -139,7 +139,7 @@ func TestDecodeJSONIsStrict(t *testing.T) {
 		`{"kind":"Role","metadata":{"name":"x"},"spec":{}}`:                     "kind",
 		`{"apiVersion":"v1","metadata":{"name":"x"},"spec":{}}`:                 "apiVersion",
 		`{"Metadata":{"name":"x"},"metadata":{"name":"x"},"spec":{}}`:           "Metadata",
-		`{"metadata":{"name":"x"},"spec":{"identityProviderGroups":"a"}}`:        "spec.identityProviderGroups",
+		`{"metadata":{"name":"x"},"spec":{"identityProviderGroups":"a"}}`:       "spec.identityProviderGroups",
 		`{"metadata":{"name":"x"},"spec":{"members":[1]}}`:                      "spec.members[0]",
 		`{"metadata":{"name":"x"},"spec":null}`:                                 "spec",
 		`{"metadata":{"name":"X"},"spec":{}}`:                                   "metadata.name",

@@ -45,6 +45,9 @@ func parseYAML(p part) (n *node, errs Errors) {
 		}
 		y.tokens = append(y.tokens, t)
 	}
+	if len(y.tokens) > maxTokens {
+		return nil, Errors{*y.errorf(y.tokens[maxTokens], "the document is made of more than %d words and signs; write several", maxTokens)}
+	}
 	y.tokens = joinPlain(y.tokens)
 	if e := y.refuse(); e != nil {
 		return nil, Errors{*e}

@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
@@ -112,21 +111,48 @@ func (a *Account) Granted() []string {
 	return list
 }
 
-// versionSuffixRE is what makers put behind a model's name to pin or float it:
-// gpt-4o-2024-11-20, gemini-1.5-pro-002, claude-3-5-sonnet-latest.
-var versionSuffixRE = regexp.MustCompile(`[-@:](\d{4}-\d{2}-\d{2}|\d{2}-\d{2}|\d{8}|\d{6}|\d{4}|\d{3}|latest)$`)
+// versions are the forms of what makers put behind a model's name to pin or
+// float it, where d stands for a digit: gpt-4o-2024-11-20,
+// gemini-1.5-pro-002, claude-3-5-sonnet-latest. A longer form comes before one
+// that it ends in.
+var versions = [...]string{"dddd-dd-dd", "dd-dd", "dddddddd", "dddddd", "dddd", "ddd", "latest"}
 
 // undated takes what pins a version off a model id, so that gpt-4o-2024-11-20
 // and gpt-4o are seen to be one model.
 func undated(id string) string {
 	id = strings.TrimPrefix(strings.ToLower(id), "models/") // as Gemini also writes it
 	for {
-		short := versionSuffixRE.ReplaceAllString(id, "")
-		if short == id || short == "" {
+		n := versionAt(id)
+		if n <= 0 {
 			return id
 		}
-		id = short
+		id = id[:n]
 	}
+}
+
+// versionAt returns where the version that ends an id begins, with the sign
+// before it; -1 for none.
+func versionAt(id string) int {
+	for _, form := range versions {
+		n := len(id) - len(form) - 1
+		if n >= 0 && (id[n] == '-' || id[n] == '@' || id[n] == ':') && hasForm(id[n+1:], form) {
+			return n
+		}
+	}
+	return -1
+}
+
+func hasForm(s, form string) bool {
+	for i := range len(form) {
+		if form[i] == 'd' && form != "latest" {
+			if s[i] < '0' || s[i] > '9' {
+				return false
+			}
+		} else if s[i] != form[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // isReserved reports whether a name is a way to write the upstream id of a

@@ -32,6 +32,8 @@ type Database struct {
 	closed  atomic.Bool
 	// appending are the statements of AppendRequests, parsed once.
 	appending statements
+	// lines are the principals that AppendRequests has a line for.
+	lines principalLines
 }
 
 // New returns the store on two databases: the configuration, where an

@@ -1,10 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
-	"maps"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
@@ -14,9 +15,10 @@ import (
 // A record costs processor time on every call through the gateway, so its
 // table has no index but the order of writing. What a query filters by or adds
 // up has a column; the rest is packed in one (see requestpack.go). In place of
-// an index on the principal there is one line for each principal of each batch
-// that says between which rows they are: with a few callers it costs nothing,
-// with many it costs what the index would.
+// an index on the principal there is one line for each principal of each stretch
+// of rows that says that they are in it: with a few callers it costs nothing,
+// with many a part of what the index would, and to list somebody's records
+// takes reading the stretches that they are in.
 
 const (
 	requestColumns = `seq, at, uid, team, account, model, status, input_tokens, output_tokens, cached_tokens, duration, detail`
@@ -26,6 +28,9 @@ const (
 	rowsAtOnce = 32
 	// requestsInBatch are the rows of one transaction and of one span.
 	requestsInBatch = 4096
+	// stretch is how many rows one line of a principal may cover. It bounds what
+	// is read for one principal, and what is kept in memory of lines.
+	stretch = 32768
 )
 
 // appendQueries are the statements of AppendRequests.
@@ -33,14 +38,14 @@ type appendQueries struct{ last, many, one, batch, manyPrincipals, onePrincipal 
 
 func newAppendQueries() appendQueries {
 	insert := `INSERT INTO requests (` + requestColumns + `) VALUES `
-	principal := `INSERT INTO request_principals (uid, hi, lo) VALUES `
+	principal, known := `INSERT INTO request_principals (uid, hi, lo) VALUES `, ` ON CONFLICT DO NOTHING`
 	return appendQueries{
 		last:           `SELECT coalesce(max(hi), 0) FROM request_batches`,
 		many:           insert + rowsOfValues(requestWidth, rowsAtOnce),
 		one:            insert + rowsOfValues(requestWidth, 1),
 		batch:          `INSERT INTO request_batches (hi, lo, min_at, max_at) VALUES (?, ?, ?, ?)`,
-		manyPrincipals: principal + rowsOfValues(principalWidth, rowsAtOnce),
-		onePrincipal:   principal + rowsOfValues(principalWidth, 1),
+		manyPrincipals: principal + rowsOfValues(principalWidth, rowsAtOnce) + known,
+		onePrincipal:   principal + rowsOfValues(principalWidth, 1) + known,
 	}
 }
 
@@ -64,23 +69,89 @@ func (db *Database) AppendRequests(ctx context.Context, list []record.Request) e
 		}
 		// Looking for a cancelled context costs something for every
 		// statement; between batches is often enough.
-		err := db.runParsed(context.WithoutCancel(ctx), db.records.Write, nil, parsed, func(t *tx) error {
-			return t.appendRequests(&queries, part)
+		var fresh []principalLine
+		err := db.runParsed(context.WithoutCancel(ctx), db.records.Write, nil, parsed, func(t *tx) (err error) {
+			fresh, err = t.appendRequests(&queries, part, &db.lines)
+			return err
 		})
 		if err != nil {
 			return err
 		}
+		db.lines.add(fresh)
 	}
 	return nil
 }
 
-func (t *tx) appendRequests(q *appendQueries, list []record.Request) error {
+// principalLine says that rows of a principal are between lo and hi, the end of
+// a stretch.
+type principalLine struct {
+	uid    string
+	hi, lo int64
+}
+
+// principalLines remembers whose line of the newest stretch is written. To
+// forget one costs a statement that changes nothing: the line of an earlier
+// writer begins earlier, and stays.
+type principalLines struct {
+	mu    sync.Mutex
+	hi    int64
+	known map[string]struct{}
+}
+
+func (l *principalLines) has(uid string, hi int64) bool {
+	_, known := l.known[uid]
+	return known && hi == l.hi
+}
+
+// add takes lines that are committed.
+func (l *principalLines) add(lines []principalLine) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range lines {
+		if p.hi > l.hi {
+			l.hi, l.known = p.hi, map[string]struct{}{}
+		}
+		if p.hi == l.hi {
+			l.known[p.uid] = struct{}{}
+		}
+	}
+}
+
+// missing are the lines that a list of records, from a seq on, needs and that
+// are not known to be there; sorted, as the table is. External identities have
+// no uid and are not looked for by one.
+func (l *principalLines) missing(list []record.Request, first int64) []principalLine {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	type key struct {
+		uid string
+		hi  int64
+	}
+	var lines []principalLine
+	seen := map[key]struct{}{}
+	for i := range list {
+		seq := first + int64(i)
+		k := key{list[i].UID, (seq + stretch - 1) / stretch * stretch}
+		if k.uid == "" || l.has(k.uid, k.hi) {
+			continue
+		}
+		if _, ok := seen[k]; !ok {
+			seen[k] = struct{}{}
+			lines = append(lines, principalLine{k.uid, k.hi, seq})
+		}
+	}
+	slices.SortFunc(lines, func(a, b principalLine) int { return cmp.Or(cmp.Compare(a.uid, b.uid), cmp.Compare(a.hi, b.hi)) })
+	return lines
+}
+
+// appendRequests returns the principals' lines that it wrote.
+func (t *tx) appendRequests(q *appendQueries, list []record.Request, known *principalLines) ([]principalLine, error) {
 	var last int64
 	if _, err := t.one(q.last, nil, &last); err != nil {
-		return err
+		return nil, err
 	}
+	lines := known.missing(list, last+1)
 	span := requestSpan{lo: last + 1, hi: last + int64(len(list)), minAt: math.MaxInt64, maxAt: math.MinInt64}
-	principals := map[string]requestSpan{}
 	args := make([]any, 0, requestWidth*rowsAtOnce)
 	packed := make([]byte, 0, 512*rowsAtOnce)
 	for rest := list; len(rest) > 0; {
@@ -93,46 +164,37 @@ func (t *tx) appendRequests(q *appendQueries, list []record.Request) error {
 			r := &rest[i]
 			last++
 			span.add(r.At.UnixMicro())
-			p, ok := principals[r.UID]
-			if !ok {
-				p.lo = last
-			}
-			p.hi = last
-			principals[r.UID] = p
 			from := len(packed)
 			packed = packRequest(packed, r)
 			args = append(args, last, r.At.UnixMicro(), r.UID, r.Team, r.Account, r.Model, int64(r.Status), r.Usage.InputTokens,
 				r.Usage.OutputTokens, r.Usage.CachedTokens, r.Duration.Microseconds(), packed[from:len(packed):len(packed)])
 		}
 		if _, err := t.exec(query, args...); err != nil {
-			return err
+			return nil, err
 		}
 		rest = rest[n:]
 	}
 	if _, err := t.exec(q.batch, span.hi, span.lo, span.minAt, span.maxAt); err != nil {
-		return err
+		return nil, err
 	}
-	// External identities have no uid and are not looked for by one.
-	delete(principals, "")
-	return t.putPrincipals(q, principals)
+	return lines, t.putPrincipals(q, lines)
 }
 
-func (t *tx) putPrincipals(q *appendQueries, principals map[string]requestSpan) error {
-	uids := slices.Sorted(maps.Keys(principals))
+func (t *tx) putPrincipals(q *appendQueries, lines []principalLine) error {
 	args := make([]any, 0, principalWidth*rowsAtOnce)
-	for len(uids) > 0 {
+	for len(lines) > 0 {
 		n, query := 1, q.onePrincipal
-		if len(uids) >= rowsAtOnce {
+		if len(lines) >= rowsAtOnce {
 			n, query = rowsAtOnce, q.manyPrincipals
 		}
 		args = args[:0]
-		for _, uid := range uids[:n] {
-			args = append(args, uid, principals[uid].hi, principals[uid].lo)
+		for _, p := range lines[:n] {
+			args = append(args, p.uid, p.hi, p.lo)
 		}
 		if _, err := t.exec(query, args...); err != nil {
 			return err
 		}
-		uids = uids[n:]
+		lines = lines[n:]
 	}
 	return nil
 }

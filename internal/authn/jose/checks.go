@@ -3,6 +3,7 @@ package jose
 import (
 	"encoding/json"
 	"math/big"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -96,6 +97,10 @@ func (t *Token) date(name string, roundUp bool) (time.Time, bool, error) {
 // parseDate reads a NumericDate. It never goes through a float, which would round, and never lets an exponent make a
 // number with a billion digits. What lies before 1970 is 1970: expired in any case.
 func parseDate(text string, roundUp bool) (time.Time, *Error) {
+	if len(text) <= 11 && strings.Trim(text, "0123456789") == "" && text != "" { // as nearly every date: before the year 5138
+		seconds, _ := strconv.ParseInt(text, 10, 64)
+		return time.Unix(seconds, 0), nil
+	}
 	mantissa, exponent, hasExponent := strings.Cut(strings.ToLower(text), "e")
 	if len(text) > 64 {
 		return time.Time{}, Refuse(Malformed, "is a number of %d characters", len(text))

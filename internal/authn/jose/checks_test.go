@@ -13,7 +13,7 @@ var exampleNow = time.Unix(1_700_000_000, 0)
 
 func claims(t testing.TB, payload string) *Token {
 	t.Helper()
-	c, err := decodeObject([]byte(payload))
+	c, err := decodeObject(payload)
 	if err != nil {
 		t.Fatal(err)
 	}

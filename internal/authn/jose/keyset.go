@@ -100,7 +100,7 @@ func splitKeySet(data []byte) ([]json.RawMessage, error) {
 }
 
 func parseKey(raw []byte) (Key, error) {
-	jwk, err := decodeObject(raw)
+	jwk, err := decodeObject(string(raw))
 	if err != nil {
 		return Key{}, err
 	}
@@ -167,7 +167,7 @@ func octets(jwk map[string]any, name string) ([]byte, error) {
 	if !ok || s == "" {
 		return nil, fmt.Errorf("%s is missing", name)
 	}
-	b, err := decodeBase64(s)
+	b, err := decodeBase64(nil, s)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

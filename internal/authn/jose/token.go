@@ -21,9 +21,15 @@ type Token struct {
 	Claims map[string]any
 
 	input     string // what was signed: header.payload, encoded
-	payload   []byte
+	payload   string // decoded; the claims' strings lie in it
 	signature []byte
 }
+
+// Payload is the claims as they were signed, decoded. ClaimsOf reads them again.
+func (t *Token) Payload() string { return t.payload }
+
+// ClaimsOf reads the Payload of a token that was parsed.
+func ClaimsOf(payload string) (map[string]any, error) { return decodeObject(payload) }
 
 // Parse reads a compact JWS that carries claims: limits first, then strict base64url (no padding, no white space,
 // unused bits zero), then strict JSON. alg must be one of Algorithms; any crit and b64: false are refused; jku, x5u,
@@ -59,11 +65,12 @@ func parseSigned(token string) (*Token, error) {
 	if len(head) > MaxHeader {
 		return nil, Refuse(Malformed, "header of %d bytes, at most %d are read", len(head), MaxHeader)
 	}
-	rawHeader, err := decodeBase64(head)
+	var space [2 << 10]byte // a longer payload costs an allocation
+	raw, err := decodeBase64(space[:0], head)
 	if err != nil {
 		return nil, Refuse(Malformed, "header: %v", err)
 	}
-	header, err := decodeObject(rawHeader)
+	header, err := decodeObject(string(raw))
 	if err != nil {
 		return nil, Refuse(Malformed, "header: %v", err)
 	}
@@ -71,10 +78,11 @@ func parseSigned(token string) (*Token, error) {
 	if err := t.readHeader(header); err != nil {
 		return nil, err
 	}
-	if t.payload, err = decodeBase64(body); err != nil {
+	if raw, err = decodeBase64(space[:0], body); err != nil {
 		return nil, Refuse(Malformed, "payload: %v", err)
 	}
-	if t.signature, err = decodeBase64(sig); err != nil {
+	t.payload = string(raw)
+	if t.signature, err = decodeBase64(nil, sig); err != nil {
 		return nil, Refuse(Malformed, "signature: %v", err)
 	}
 	if len(t.signature) == 0 {
@@ -84,7 +92,8 @@ func parseSigned(token string) (*Token, error) {
 }
 
 func (t *Token) readHeader(header map[string]any) error {
-	for name, field := range map[string]*string{"alg": &t.Alg, "kid": &t.Kid, "typ": &t.Typ} {
+	names, fields := [...]string{"alg", "kid", "typ"}, [...]*string{&t.Alg, &t.Kid, &t.Typ}
+	for i, name := range names {
 		v, present := header[name]
 		if !present {
 			continue
@@ -93,7 +102,7 @@ func (t *Token) readHeader(header map[string]any) error {
 		if !ok {
 			return Refuse(Malformed, "header: %s is not a string", name)
 		}
-		*field = s
+		*fields[i] = s
 	}
 	// RFC 7515 section 4.1.11: we implement no extension, so there is nothing that crit could name.
 	if _, present := header["crit"]; present {
@@ -123,13 +132,16 @@ func checkType(typ string) error {
 	return Refuse(WrongTokenKind, "header: typ %.40q is neither JWT nor at+jwt", typ)
 }
 
-// decodeBase64 is RFC 4648 section 5 without leniency. Go's decoder skips line breaks even in strict mode, and a token
-// that can be written in two ways has two digests.
-func decodeBase64(s string) ([]byte, error) {
-	if strings.ContainsAny(s, "\r\n") {
+// strict refuses bits that are set beyond the last byte.
+var strict = base64.RawURLEncoding.Strict()
+
+// decodeBase64 appends what s says to dst. It is RFC 4648 section 5 without leniency: Go's decoder skips line breaks
+// even in strict mode, and a token that can be written in two ways has two digests.
+func decodeBase64(dst []byte, s string) ([]byte, error) {
+	if strings.IndexByte(s, '\n') >= 0 || strings.IndexByte(s, '\r') >= 0 {
 		return nil, errors.New("line break in base64url")
 	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	b, err := strict.AppendDecode(dst, []byte(s))
 	if err != nil {
 		return nil, errors.New("not canonical base64url without padding")
 	}

@@ -89,7 +89,7 @@ func vectorToken(jws, jwe json.RawMessage) (token, alg string) {
 		token = string(raw)
 	}
 	var header struct{ Alg string }
-	if b, err := decodeBase64(strings.Split(token, ".")[0]); err == nil {
+	if b, err := decodeBase64(nil, strings.Split(token, ".")[0]); err == nil {
 		_ = json.Unmarshal(b, &header)
 	}
 	return token, header.Alg

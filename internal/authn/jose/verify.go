@@ -1,9 +1,11 @@
 package jose
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha256"
 	"math/big"
 )
 
@@ -68,13 +70,22 @@ func VerifyAny(t *Token, keys []*Key) (*Key, error) {
 }
 
 func verifyRSA(public *rsa.PublicKey, a algorithm, t *Token) bool {
-	h := a.hash.New()
-	h.Write([]byte(t.input))
 	if a.pss { // RFC 7518 section 3.5: the salt is as long as the hash
 		opts := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: a.hash}
-		return rsa.VerifyPSS(public, a.hash, h.Sum(nil), t.signature, opts) == nil
+		return rsa.VerifyPSS(public, a.hash, digest(a.hash, t.input), t.signature, opts) == nil
 	}
-	return rsa.VerifyPKCS1v15(public, a.hash, h.Sum(nil), t.signature) == nil
+	return rsa.VerifyPKCS1v15(public, a.hash, digest(a.hash, t.input), t.signature) == nil
+}
+
+// digest hashes what was signed. The usual hash is called by its name, so that the text need not be copied.
+func digest(hash crypto.Hash, input string) []byte {
+	if hash == crypto.SHA256 {
+		sum := sha256.Sum256([]byte(input))
+		return sum[:]
+	}
+	h := hash.New()
+	h.Write([]byte(input))
+	return h.Sum(nil)
 }
 
 func verifyECDSA(public *ecdsa.PublicKey, a algorithm, t *Token) bool {
@@ -82,9 +93,7 @@ func verifyECDSA(public *ecdsa.PublicKey, a algorithm, t *Token) bool {
 	if len(t.signature) != 2*size { // RFC 7518 section 3.4: R and S at full length, no DER
 		return false
 	}
-	h := a.hash.New()
-	h.Write([]byte(t.input))
 	r := new(big.Int).SetBytes(t.signature[:size])
 	s := new(big.Int).SetBytes(t.signature[size:])
-	return ecdsa.Verify(public, h.Sum(nil), r, s)
+	return ecdsa.Verify(public, digest(a.hash, t.input), r, s)
 }

@@ -27,11 +27,13 @@ type Call struct {
 
 // The members that are looked at, by endpoint. The first three are in each.
 var (
-	plainMembers     = []string{"model", "stream", "tools"}
-	chatMembers      = []string{"model", "stream", "tools", "data_sources"}
-	responsesMembers = []string{"model", "stream", "tools", "previous_response_id", "conversation", "background", "prompt"}
-	messagesMembers  = []string{"model", "stream", "tools", "mcp_servers", "container"}
-	toolMembers      = []string{"type"}
+	plainMembers     = []string{"model", "stream", "tools", "models", "fallbacks", "deployment_id", "api_base", "base_url"}
+	chatMembers      = []string{"model", "stream", "tools", "data_sources", "models", "fallbacks", "deployment_id", "api_base", "base_url"}
+	responsesMembers = []string{"model", "stream", "tools", "previous_response_id", "conversation", "background", "prompt",
+		"models", "fallbacks", "deployment_id", "api_base", "base_url", "input"}
+	messagesMembers = []string{"model", "stream", "tools", "mcp_servers", "container"}
+	toolMembers     = []string{"type", "model"}
+	itemMembers     = []string{"type", "id", "role", "result"}
 )
 
 func members(e Endpoint) []string {
@@ -50,7 +52,7 @@ func members(e Endpoint) []string {
 // Peek reads the JSON body of an endpoint. Errors: invalid_request,
 // ambiguous_body.
 func Peek(e Endpoint, body []byte) (Call, error) {
-	var found [8]jsonpeek.Value
+	var found [13]jsonpeek.Value
 	names := members(e)
 	out := found[:len(names)]
 	if err := jsonpeek.Scan(body, names, out); err != nil {
@@ -79,7 +81,9 @@ func Peek(e Endpoint, body []byte) (Call, error) {
 	if err := c.hosted(e, body, out[2]); err != nil {
 		return Call{}, err
 	}
-	c.topLevel(names[3:], body, out[3:])
+	if err := c.topLevel(names[3:], body, out[3:]); err != nil {
+		return Call{}, err
+	}
 	if c.Stored == "" && mayRefer(e) {
 		c.Stored = storedReference(e.Dialect(), body)
 	}
@@ -87,11 +91,18 @@ func Peek(e Endpoint, body []byte) (Call, error) {
 }
 
 // topLevel judges the members that matter only at the top.
-func (c *Call) topLevel(names []string, body []byte, values []jsonpeek.Value) {
+func (c *Call) topLevel(names []string, body []byte, values []jsonpeek.Value) error {
 	for i, v := range values {
 		switch {
 		case v.Kind == jsonpeek.Absent || v.Kind == jsonpeek.Null:
 		case v.Kind == jsonpeek.Bool && string(jsonpeek.Raw(body, v)) == "false":
+		case names[i] == "models" || names[i] == "fallbacks" || names[i] == "deployment_id" || names[i] == "api_base" || names[i] == "base_url":
+			// Routers behind a provider's address take these from the body.
+			return identity.Errorf(identity.CodeInvalidRequest, "%s is not accepted: a request names one model, by model", names[i])
+		case names[i] == "input":
+			if c.Stored == "" && refersByItem(body, v) {
+				c.Stored = "input"
+			}
 		case names[i] == "mcp_servers" || names[i] == "data_sources":
 			if v.Kind != jsonpeek.Array || !empty(body, v) {
 				c.Hosted = names[i]
@@ -100,6 +111,28 @@ func (c *Call) topLevel(names []string, body []byte, values []jsonpeek.Value) {
 			c.Stored = names[i]
 		}
 	}
+	return nil
+}
+
+// refersByItem reports whether an item of a response's input stands for
+// something stored: {"id": …} is an item reference without its type, and an
+// image is found again by its id.
+func refersByItem(body []byte, input jsonpeek.Value) (found bool) {
+	if input.Kind != jsonpeek.Array {
+		return false
+	}
+	_ = jsonpeek.Elements(body, input, func(item jsonpeek.Value) bool {
+		var v [4]jsonpeek.Value
+		if err := jsonpeek.Members(body, item, itemMembers, v[:]); err != nil {
+			found = !errors.Is(err, jsonpeek.ErrNotObject)
+			return !found
+		}
+		kind, id, role, result := v[0], v[1], v[2], v[3]
+		name, _ := jsonpeek.Str(body, kind)
+		found = id.Kind == jsonpeek.String && (kind.Kind != jsonpeek.String && role.Kind != jsonpeek.String || name == "image_generation_call" && result.Kind != jsonpeek.String)
+		return !found
+	})
+	return found
 }
 
 func empty(body []byte, v jsonpeek.Value) bool {
@@ -122,7 +155,7 @@ func (c *Call) hosted(e Endpoint, body []byte, tools jsonpeek.Value) error {
 	}
 	var problem error
 	err := jsonpeek.Elements(body, tools, func(tool jsonpeek.Value) bool {
-		var kind [1]jsonpeek.Value
+		var kind [2]jsonpeek.Value
 		if problem = jsonpeek.Members(body, tool, toolMembers, kind[:]); problem != nil {
 			return false
 		}
@@ -133,7 +166,8 @@ func (c *Call) hosted(e Endpoint, body []byte, tools jsonpeek.Value) error {
 		if name, problem = jsonpeek.Text(body, kind[0]); problem != nil {
 			return false
 		}
-		if !freeTool(e.Dialect(), string(name)) {
+		if !freeTool(e.Dialect(), string(name)) || string(name) == "image_generation" && kind[1].Kind != jsonpeek.Absent {
+			// The image tool with a model of its own reaches one that was not asked for.
 			c.Hosted = string(name)
 			return false
 		}

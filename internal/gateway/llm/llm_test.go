@@ -7,6 +7,7 @@ import (
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/jsonpeek"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 	"github.com/tidwall/gjson"
 	"pgregory.net/rapid"
@@ -153,6 +154,29 @@ func TestSecurityStoredReferenceIsFoundWhereverItStands(t *testing.T) {
 		}
 		if harmless := `{"q":` + quoted + `}`; storedReference(OpenAI, []byte(harmless)) != "" {
 			t.Fatalf("found something in %s", harmless)
+		}
+	})
+}
+
+// FuzzStoredReference holds the look at what might be a reference to the walk
+// that decides.
+func FuzzStoredReference(f *testing.F) {
+	for _, s := range []string{
+		`{"file_id":"x"}`, `{"a":{"FILE\u005fID" : ["x"]}}`, `{"type":"item_reference"}`, `{"t\u0079pe":"item_reference"}`, `{"audio":{"id":"x"}}`,
+		`{"audio":{"\u0069d":1}}`, `{"input":{"file_id":"x"}}`, `{"input":{"a":1},"file_id":"x"}`, `{"x":"\"file_id\":\"y\""}`, `{"file_id":{"type":"string"}}`,
+		`{"\u0070\u0072\u0065\u0076\u0069\u006f\u0075\u0073\u005f\u0072\u0065\u0073\u0070\u006f\u006e\u0073\u0065\u005f\u0069\u0064":"x"}`,
+		"{\"vector_\u017ftore_id\"\n:\t\"x\"}", `{"x\"file_id":"y"}`, `{"":"file_id","a":"b:"}`, `{"type" : "message","x":[{"container_id":[1]}]}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if jsonpeek.Scan(body, nil, nil) != nil {
+			return
+		}
+		for _, d := range []Dialect{OpenAI, Anthropic} {
+			if got, want := storedReference(d, body), walkReferences(d, body); got != want {
+				t.Fatalf("%s: %q, want %q", body, got, want)
+			}
 		}
 	})
 }

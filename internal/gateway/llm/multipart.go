@@ -30,9 +30,11 @@ func PeekMultipart(body io.ReaderAt, size int64, contentType string) (Call, erro
 	if err != nil || kind != "multipart/form-data" {
 		return Call{}, identity.Errorf(identity.CodeUnsupportedMediaType, "send multipart/form-data")
 	}
+	// What is sent is what was read: a reader that prefers boundary= to
+	// boundary*= (RFC 2231), or knows other escapes, would see another form.
 	boundary := params["boundary"]
-	if boundary == "" || len(boundary) > 70 || strings.ContainsFunc(boundary, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return Call{}, ambiguous("the form's boundary must have 1 to 70 printable characters")
+	if strings.ContainsAny(contentType, `*\\`) || !validBoundary(boundary) {
+		return Call{}, ambiguous("the form's boundary must have 1 to 70 letters, digits and ' ( ) + _ , - . / : = ? and be sent as boundary= alone")
 	}
 	f := form{body: body, size: size, delimiter: []byte("--" + boundary)}
 	if err := f.read(); err != nil {
@@ -43,6 +45,14 @@ func PeekMultipart(body io.ReaderAt, size int64, contentType string) (Call, erro
 	}
 	f.call.form = true
 	return f.call, nil
+}
+
+// validBoundary reports whether a boundary has the characters that RFC 2046
+// section 5.1.1 gives it, without the space.
+func validBoundary(s string) bool {
+	return s != "" && len(s) <= 70 && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("'()+_,-./:=?", r)
+	})
 }
 
 func ambiguous(message string) error {
@@ -180,10 +190,28 @@ func disposition(value string) (name string, file, ok bool) {
 	} else {
 		name, rest = rest, ""
 	}
-	if rest != "" && !strings.HasPrefix(rest, "; filename=") && !strings.HasPrefix(rest, "; filename*=") {
+	if rest != "" && !fileNames(rest) {
 		return "", false, false
 	}
 	return name, rest != "", name != "" && !strings.ContainsAny(name, "\\\"\x00")
+}
+
+// fileNames reports whether the rest of a Content-Disposition is the file's
+// name, and once more as RFC 5987 writes it, and nothing else.
+func fileNames(rest string) bool {
+	if value, ok := strings.CutPrefix(rest, "; filename="); ok {
+		if quoted, is := strings.CutPrefix(value, `"`); is {
+			if _, rest, ok = strings.Cut(quoted, `"`); !ok {
+				return false
+			}
+		} else if i := strings.IndexByte(value, ';'); i >= 0 {
+			rest = value[i:]
+		} else {
+			rest = ""
+		}
+	}
+	value, ok := strings.CutPrefix(rest, "; filename*=")
+	return rest == "" || ok && !strings.ContainsAny(value, "; \"")
 }
 
 // plainText reports whether a part's header leaves its content as it is.

@@ -42,8 +42,60 @@ func mayRefer(e Endpoint) bool {
 // storedReference finds the first member, at any depth, that refers to
 // something stored under the account's key, and returns its documented name.
 // The body must have passed jsonpeek.Scan. Its cost grows with the number of
-// strings, not with their length.
+// colons, and for a body that may refer with the number of strings.
 func storedReference(d Dialect, body []byte) string {
+	if !mayNameReference(body) {
+		return ""
+	}
+	return walkReferences(d, body)
+}
+
+// mayNameReference is false only where walkReferences finds nothing: it looks
+// at whatever is written like a member, be it one or only text. No member that
+// matters can pass it, since a colon stands behind each.
+func mayNameReference(body []byte) bool {
+	for i := 0; ; i++ {
+		colon := bytes.IndexByte(body[i:], ':')
+		if colon < 0 {
+			return false
+		}
+		i += colon
+		end := i - 1
+		for end >= 0 && space(body, end) != end {
+			end--
+		}
+		if end < 0 || body[end] != '"' {
+			continue
+		}
+		switch name := nameBefore(body, end); name {
+		case "", "input": // which alone refers to nothing
+		case "audio":
+			return true
+		default:
+			if value := space(body, i+1); value < len(body) && refers(name, body[value:]) {
+				return true
+			}
+		}
+	}
+}
+
+// longestName bounds the name of a reference: 20 letters, six bytes each where
+// they are escaped.
+const longestName = 20 * 6
+
+// nameBefore is memberName of what stands between the quote at end and the one
+// before it. A name that matters has no quote in it.
+func nameBefore(body []byte, end int) string {
+	from := bytes.LastIndexByte(body[max(0, end-longestName-1):end], '"')
+	if from < 0 {
+		return ""
+	}
+	from += max(0, end-longestName-1)
+	return memberName(body[from+1 : end])
+}
+
+// walkReferences is storedReference for any body: it tells members from text.
+func walkReferences(d Dialect, body []byte) string {
 	skip := 0 // depth of the value of a caller's own that is being skipped; 0 for none
 	depth := 0
 	for i := 0; i < len(body); {

@@ -66,7 +66,7 @@ func BenchmarkLoad(b *testing.B) {
 // of the batch and the number of different callers.
 func BenchmarkAppendRequests(b *testing.B) {
 	for _, size := range []int{16, 64, 256, 1024, 4096} {
-		for _, callers := range []int{32, 100_000} {
+		for _, callers := range []int{32, 12_000, 100_000} {
 			b.Run(fmt.Sprintf("batch=%d/callers=%d", size, callers), func(b *testing.B) {
 				benchmarkAppend(b, size, callers)
 			})
