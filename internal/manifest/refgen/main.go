@@ -1,9 +1,3 @@
-// Command refgen writes docs/manifests.md from the comments of api/v1.
-//
-// It owns how the reference looks and the examples in it. It does not own what
-// the reference says about a field: that is the field's comment. Developers
-// call it by go generate after a change of api/v1; a test fails when the
-// committed page is out of date.
 package main
 
 import (

@@ -17,18 +17,18 @@ func TestSecurityTheBootstrapTokenDoesNotComeBackWhenTheAdminGoes(t *testing.T) 
 	g := testkit.Start(t, testkit.Options{Manifests: `
 apiVersion: gatehouse.dev/v1
 kind: VirtualAccount
-metadata: {name: root}
+metadata: {name: chief}
 spec: {}
 `})
 	file := g.BootstrapFile()
-	made := g.Do(t, testkit.Request{Path: "/api/v1/virtual-accounts/root/tokens", Token: g.Admin, Body: `{"name":"t"}`})
+	made := g.Do(t, testkit.Request{Path: "/api/v1/virtual-accounts/chief/tokens", Token: g.Admin, Body: `{"name":"t"}`})
 	var token struct{ Token string }
 	made.JSON(t, &token)
 	g.Apply(t, `
 apiVersion: gatehouse.dev/v1
 kind: RoleBinding
-metadata: {name: root}
-spec: {subjects: [virtual-account:root], role: tenant-admin, resources: [tenant]}
+metadata: {name: chief}
+spec: {subjects: [virtual-account:chief], role: tenant-admin, resources: [tenant]}
 `)
 	if res := g.Do(t, testkit.Request{Path: "/api/v1/me", Token: g.Admin}); res.Status != http.StatusUnauthorized {
 		t.Errorf("with an admin the one-time token gets %d, want 401", res.Status)
@@ -50,7 +50,7 @@ spec: {subjects: [virtual-account:root], role: tenant-admin, resources: [tenant]
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	res := g.Do(t, testkit.Request{Method: http.MethodDelete, Path: "/api/v1/role-bindings/root?takeOver=true", Token: token.Token})
+	res := g.Do(t, testkit.Request{Method: http.MethodDelete, Path: "/api/v1/role-bindings/chief?takeOver=true", Token: token.Token})
 	if res.Status != http.StatusNoContent && res.Status != http.StatusOK {
 		t.Fatalf("removing the only admin: %d %s", res.Status, res.Body)
 	}
