@@ -17,10 +17,12 @@ func valid(k Kind) Resource {
 	r.Meta().Name = "x"
 	switch r := r.(type) {
 	case *ProviderAccount:
-		r.Spec = ProviderAccountSpec{Provider: ProviderOpenAI,
+		r.Spec = ProviderAccountSpec{
+			Provider:      ProviderOpenAI,
 			Credentials:   ProviderCredentials{APIKey: &SecretValue{Value: "sk-1"}},
 			Models:        []Model{{Name: "gpt-4o", Cost: &Cost{Input: "2.50"}}, {Name: WildcardModel}},
-			Collaborators: []Collaborator{{Subject: "team:everyone", Role: "provider-account-user"}}}
+			Collaborators: []Collaborator{{Subject: "team:everyone", Role: "provider-account-user"}},
+		}
 	case *IdentityProvider:
 		r.Spec = IdentityProviderSpec{Issuer: "https://idp.example.com", Audiences: Strings{"gatehouse"}}
 	case *ExternalIdentity:
@@ -29,9 +31,11 @@ func valid(k Kind) Resource {
 		r.Spec = TeamSpec{Managers: []string{"a@example.com"}, IdentityProviderGroups: []GroupRef{{"okta", "eng"}}}
 	case *VirtualAccount:
 		end := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
-		r.Spec = VirtualAccountSpec{Team: "research", Access: []Access{{"model:openai-main/gpt-4o", "model-user"}},
+		r.Spec = VirtualAccountSpec{
+			Team: "research", Access: []Access{{"model:openai-main/gpt-4o", "model-user"}},
 			Tokens:                   []TokenDigest{{"sha256:" + strings.Repeat("0a", 32), &end}},
-			IdentityProviderMappings: []IdentityProviderMapping{{IdentityProvider: "okta", ClientID: "booking"}}}
+			IdentityProviderMappings: []IdentityProviderMapping{{IdentityProvider: "okta", ClientID: "booking"}},
+		}
 	case *Role:
 		r.Spec = RoleSpec{Permissions: []string{"model:use"}}
 	case *RoleBinding:

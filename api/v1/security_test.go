@@ -9,14 +9,18 @@ import (
 // it is when what is sent where changes, however the parts are cut.
 func TestSecurityAPartOfADestinationCannotPassForAnother(t *testing.T) {
 	account := func(f func(*ProviderAccountSpec)) string {
-		a := &ProviderAccount{Spec: ProviderAccountSpec{Provider: ProviderOpenAICompatible, BaseURL: "https://a.example.com", APIVersion: "v1",
-			CACert: &CACert{File: "/etc/ca.pem"}, Credentials: ProviderCredentials{APIKey: &SecretValue{Value: "sk-1"}}}}
+		a := &ProviderAccount{Spec: ProviderAccountSpec{
+			Provider: ProviderOpenAICompatible, BaseURL: "https://a.example.com", APIVersion: "v1",
+			CACert: &CACert{File: "/etc/ca.pem"}, Credentials: ProviderCredentials{APIKey: &SecretValue{Value: "sk-1"}},
+		}}
 		f(&a.Spec)
 		return a.Secrets()[0].Destination
 	}
 	store := func(f func(*SecretStoreSpec)) string {
-		s := &SecretStore{Spec: SecretStoreSpec{Provider: SecretStoreVault, Address: "https://v.example.com", Region: "r", Project: "p",
-			Credentials: &SecretValue{Value: "t"}}}
+		s := &SecretStore{Spec: SecretStoreSpec{
+			Provider: SecretStoreVault, Address: "https://v.example.com", Region: "r", Project: "p",
+			Credentials: &SecretValue{Value: "t"},
+		}}
 		f(&s.Spec)
 		return s.Secrets()[0].Destination
 	}

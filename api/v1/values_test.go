@@ -107,8 +107,10 @@ func TestDuration(t *testing.T) {
 }
 
 func TestDecimalIsAStringOfDigits(t *testing.T) {
-	for in, ok := range map[Decimal]bool{"": true, "2.50": true, "0": true, "123456789012": true, "2,50": false, ".5": false, "1e3": false,
-		"-1": false, "1.": false, "1234567890123": false, "1\n": false} {
+	for in, ok := range map[Decimal]bool{
+		"": true, "2.50": true, "0": true, "123456789012": true, "2,50": false, ".5": false, "1e3": false,
+		"-1": false, "1.": false, "1234567890123": false, "1\n": false,
+	} {
 		var errs FieldErrors
 		errs.decimal("p", in)
 		if (len(errs) == 0) != ok {
@@ -151,8 +153,10 @@ func TestSubjects(t *testing.T) {
 }
 
 func TestResources(t *testing.T) {
-	for _, in := range []string{"tenant", "model:openai-main/gpt-4o", "model:hf/org/model", "provider-account:openai-main", "mcp-tool:github/create_issue",
-		"user:ada@example.com", "team:research", "role-binding:x"} {
+	for _, in := range []string{
+		"tenant", "model:openai-main/gpt-4o", "model:hf/org/model", "provider-account:openai-main", "mcp-tool:github/create_issue",
+		"user:ada@example.com", "team:research", "role-binding:x",
+	} {
 		if _, _, ok := ParseResource(in); !ok {
 			t.Errorf("%q must be a resource", in)
 		}
@@ -266,8 +270,10 @@ func TestPresets(t *testing.T) {
 		p := &IdentityProvider{Spec: IdentityProviderSpec{Preset: preset}}
 		p.Default()
 		s, c := p.Spec, p.Spec.Claims
-		got := want{Subject: c.Subject, EmailVerified: c.EmailVerified, ClientID: c.ClientID, Unless: s.ClientTokenUnless,
-			Within: c.SubjectWithin, TokenType: s.TokenType, Issuer: s.Issuer, ClientWhen: s.ClientTokenWhen}
+		got := want{
+			Subject: c.Subject, EmailVerified: c.EmailVerified, ClientID: c.ClientID, Unless: s.ClientTokenUnless,
+			Within: c.SubjectWithin, TokenType: s.TokenType, Issuer: s.Issuer, ClientWhen: s.ClientTokenWhen,
+		}
 		if d := cmp.Diff(w, got); d != "" {
 			t.Errorf("preset %q (-want +got):\n%s", preset, d)
 		}

@@ -141,6 +141,7 @@ type fixed struct{ caller authn.Caller }
 func (f *fixed) Authenticate(context.Context, *snapshot.Snapshot, authn.Credential) (authn.Caller, error) {
 	return f.caller, nil
 }
+
 func (f *fixed) Recheck(*snapshot.Snapshot, authn.Caller) (authn.Caller, error) { return f.caller, nil }
 
 type drop struct{}

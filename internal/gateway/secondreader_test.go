@@ -125,8 +125,10 @@ func TestSecurityABodyThatDoesNotComeIsGivenUp(t *testing.T) {
 // TestSecurityAnswersCannotCommandTheProxyInFrontOfUs: X-Accel-Redirect makes
 // nginx send a file of its own, X-Sendfile Apache.
 func TestSecurityAnswersCannotCommandTheProxyInFrontOfUs(t *testing.T) {
-	names := []string{"X-Accel-Redirect", "X-Accel-Expires", "X-Accel-Charset", "X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url", "Surrogate-Control", "Link", "Content-Location",
-		"Set-Cookie", "Location", "Clear-Site-Data", "Access-Control-Allow-Credentials", "X-Gatehouse-Model-Other", "Authorization"}
+	names := []string{
+		"X-Accel-Redirect", "X-Accel-Expires", "X-Accel-Charset", "X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url", "Surrogate-Control", "Link", "Content-Location",
+		"Set-Cookie", "Location", "Clear-Site-Data", "Access-Control-Allow-Credentials", "X-Gatehouse-Model-Other", "Authorization",
+	}
 	w := newWorld(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for _, n := range names {
 			w.Header().Set(n, "/etc/passwd")

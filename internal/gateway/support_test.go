@@ -197,7 +197,10 @@ func accounts(base string) []*v1.ProviderAccount {
 	}
 	return []*v1.ProviderAccount{
 		make1("main", v1.ProviderAccountSpec{Provider: v1.ProviderOpenAI, BaseURL: base + "/v1", Credentials: key, Organization: "org-1", Models: []v1.Model{
-			{Name: "gpt", Model: "gpt-4o-2024-11-20"}, {Name: "other"}, {Name: "off", Enabled: &off}, {Name: "private", Collaborators: []v1.Collaborator{}},
+			{Name: "gpt", Model: "gpt-4o-2024-11-20"},
+			{Name: "other"},
+			{Name: "off", Enabled: &off},
+			{Name: "private", Collaborators: []v1.Collaborator{}},
 			{Name: "embed", Types: []v1.ModelType{v1.ModelEmbedding}},
 		}}),
 		make1("wild", v1.ProviderAccountSpec{Provider: v1.ProviderOpenAICompatible, BaseURL: base + "/v1", Models: []v1.Model{{Name: "*"}}}),

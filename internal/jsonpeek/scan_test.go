@@ -32,8 +32,10 @@ func TestScanFindsTheWantedMembersWhereverTheyStand(t *testing.T) {
 		{"empty object", `{}`, map[string]string{}},
 		{"space everywhere", " \t\r\n{ \"model\" :\n\"m\" , \"stream\"\t: true } \n", map[string]string{"model": `string "m"`, "stream": "boolean true"}},
 		{"null is not absent", `{"model":null}`, map[string]string{"model": "null null"}},
-		{"each kind", `{"model":-1.5e+3,"stream":false,"tools":[1,[2]],"stream_options":{"a":{}}}`,
-			map[string]string{"model": "number -1.5e+3", "stream": "boolean false", "tools": "array [1,[2]]", "stream_options": `object {"a":{}}`}},
+		{
+			"each kind", `{"model":-1.5e+3,"stream":false,"tools":[1,[2]],"stream_options":{"a":{}}}`,
+			map[string]string{"model": "number -1.5e+3", "stream": "boolean false", "tools": "array [1,[2]]", "stream_options": `object {"a":{}}`},
+		},
 		{"escaped name", `{"mod\u0065l":"m"}`, map[string]string{"model": `string "m"`}},
 		{"escaped underscore", `{"stream\u005Foptions":{}}`, map[string]string{"stream_options": "object {}"}},
 		{"after a long prompt", `{"messages":[{"role":"user","content":"` + long + `"}],"model":"m"}`, map[string]string{"model": `string "m"`}},

@@ -51,8 +51,12 @@ func TestIntTakesWholeNumbersOnly(t *testing.T) {
 		want int64
 		ok   bool
 	}{
-		{"0", 0, true}, {"-1", -1, true}, {"9223372036854775807", 1<<63 - 1, true},
-		{"9223372036854775808", 0, false}, {"1.0", 0, false}, {"1e3", 0, false},
+		{"0", 0, true},
+		{"-1", -1, true},
+		{"9223372036854775807", 1<<63 - 1, true},
+		{"9223372036854775808", 0, false},
+		{"1.0", 0, false},
+		{"1e3", 0, false},
 	}
 	for _, tt := range tests {
 		body := `{"v":` + tt.raw + `}`

@@ -78,8 +78,10 @@ func (e Errors) limited() Errors {
 		return e
 	}
 	last := e[maxErrors-1]
-	return append(slices.Clone(e[:maxErrors]), Error{File: last.File, Line: last.Line, Column: last.Column,
-		Message: "there is more that is wrong, which is left out here"})
+	return append(slices.Clone(e[:maxErrors]), Error{
+		File: last.File, Line: last.Line, Column: last.Column,
+		Message: "there is more that is wrong, which is left out here",
+	})
 }
 
 // full reports whether collecting more errors is of no use.

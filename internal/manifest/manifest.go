@@ -123,8 +123,10 @@ func duplicates(docs []Document) Errors {
 			break
 		}
 		at := before.root.locate("metadata.name")
-		errs = append(errs, d.locate(v1.FieldError{Path: "metadata.name",
-			Message: string(k.kind) + " " + k.name + " stands at " + before.File + ":" + at.String() + " already"}))
+		errs = append(errs, d.locate(v1.FieldError{
+			Path:    "metadata.name",
+			Message: string(k.kind) + " " + k.name + " stands at " + before.File + ":" + at.String() + " already",
+		}))
 	}
 	return errs
 }
@@ -293,6 +295,8 @@ func (d Document) notes(r v1.Resource) []string {
 	if !ok || p.Spec.Config == nil || len(p.Spec.Audiences) > 0 || len(p.Spec.Config.Audience) > 0 || p.Spec.InsecureSkipAudience {
 		return nil
 	}
-	return []string{d.locate(v1.FieldError{Path: "spec.config",
-		Message: "no audience is given, so insecureSkipAudience: true is set: tokens made for any audience are accepted"}).Error()}
+	return []string{d.locate(v1.FieldError{
+		Path:    "spec.config",
+		Message: "no audience is given, so insecureSkipAudience: true is set: tokens made for any audience are accepted",
+	}).Error()}
 }

@@ -60,9 +60,11 @@ func TestEveryExampleSurvivesYAMLAndJSON(t *testing.T) {
 
 // text draws strings that YAML writers are known to get wrong.
 func text() *rapid.Generator[string] {
-	nasty := rapid.SampledFrom([]string{"", "yes", "no", "null", "~", "1", "2.50", "0x1f", "-", "- a", "a: b", "a #b", "#a", "'", "\"", "\\", "|", ">", "{", "[a", "*a", "&a", "!a",
+	nasty := rapid.SampledFrom([]string{
+		"", "yes", "no", "null", "~", "1", "2.50", "0x1f", "-", "- a", "a: b", "a #b", "#a", "'", "\"", "\\", "|", ">", "{", "[a", "*a", "&a", "!a",
 		"%a", "@a", "`a", "a\nb", "a\nb\n", "\na", "a\n\nb", "a\n", " a", "a ", "a\tb", "\ta", "a\n\tb", "---", "...", "<<", "=", "é", "東京", "😀", "\u2028", "\u0085x", "\x7f",
-		"\x01", "\ufeff", "a:", ":a", "a,b", "30s", "2026-01-01", "line one\nline two: x\n- three", "a\r\nb", "NaN", "1_000", "?", "? a", "a\n b\nc", "-----BEGIN X-----\nMII=\n-----END X-----\n"})
+		"\x01", "\ufeff", "a:", ":a", "a,b", "30s", "2026-01-01", "line one\nline two: x\n- three", "a\r\nb", "NaN", "1_000", "?", "? a", "a\n b\nc", "-----BEGIN X-----\nMII=\n-----END X-----\n",
+	})
 	return rapid.OneOf(nasty, rapid.StringN(0, 40, -1), rapid.Custom(func(t *rapid.T) string {
 		return strings.Join(rapid.SliceOfN(nasty, 1, 4).Draw(t, "parts"), rapid.SampledFrom([]string{"", " ", "\n"}).Draw(t, "glue"))
 	}))
@@ -70,11 +72,17 @@ func text() *rapid.Generator[string] {
 
 func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		r := &v1.Team{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindTeam},
-			ObjectMeta: v1.ObjectMeta{Name: "x", ResourceVersion: text().Draw(t, "version"),
-				Labels: rapid.MapOfN(text().Filter(func(s string) bool { return s != "" && len(s) < 253 }), text(), 1, 4).Draw(t, "labels")},
-			Spec: v1.TeamSpec{Description: text().Draw(t, "description"), Members: []string{"a@example.com"},
-				IdentityProviderGroups: []v1.GroupRef{{IdentityProvider: "okta", Group: text().Filter(func(s string) bool { return s != "" }).Draw(t, "group")}}}}
+		r := &v1.Team{
+			TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindTeam},
+			ObjectMeta: v1.ObjectMeta{
+				Name: "x", ResourceVersion: text().Draw(t, "version"),
+				Labels: rapid.MapOfN(text().Filter(func(s string) bool { return s != "" && len(s) < 253 }), text(), 1, 4).Draw(t, "labels"),
+			},
+			Spec: v1.TeamSpec{
+				Description: text().Draw(t, "description"), Members: []string{"a@example.com"},
+				IdentityProviderGroups: []v1.GroupRef{{IdentityProvider: "okta", Group: text().Filter(func(s string) bool { return s != "" }).Draw(t, "group")}},
+			},
+		}
 		j, _ := json.Marshal(r)
 		if strings.Contains(string(j), `\u0000`) || strings.Contains(string(j), `\ufffd`) {
 			t.Skip("NUL and broken UTF-8 are refused")
@@ -189,8 +197,10 @@ func TestDiff(t *testing.T) {
 
 func TestSecurityDiffShowsThatASecretChangedAndNotWhatItIs(t *testing.T) {
 	account := func(secret v1.SecretValue) v1.Resource {
-		return &v1.ProviderAccount{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindProviderAccount}, ObjectMeta: v1.ObjectMeta{Name: "a"},
-			Spec: v1.ProviderAccountSpec{Provider: v1.ProviderOpenAI, Credentials: v1.ProviderCredentials{APIKey: &secret}}}
+		return &v1.ProviderAccount{
+			TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindProviderAccount}, ObjectMeta: v1.ObjectMeta{Name: "a"},
+			Spec: v1.ProviderAccountSpec{Provider: v1.ProviderOpenAI, Credentials: v1.ProviderCredentials{APIKey: &secret}},
+		}
 	}
 	for _, c := range []struct {
 		old, new v1.SecretValue

@@ -69,13 +69,18 @@ func TestBareAuthzRulesFileIsReadAsDocumented(t *testing.T) {
       - username1
       - username2
 `
-	for file, name := range map[string]string{"rules/Team A_rules.yaml": "team-a-rules", "stdin": "authz-rules", "-": "authz-rules", "__.yml": "authz-rules",
-		strings.Repeat("a", 62) + "-b.yaml": strings.Repeat("a", 62)} {
+	for file, name := range map[string]string{
+		"rules/Team A_rules.yaml": "team-a-rules", "stdin": "authz-rules", "-": "authz-rules", "__.yml": "authz-rules",
+		strings.Repeat("a", 62) + "-b.yaml": strings.Repeat("a", 62),
+	} {
 		d := parseOne(t, file, bare)
-		want := &v1.AuthzRules{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindAuthzRules}, ObjectMeta: v1.ObjectMeta{Name: name},
+		want := &v1.AuthzRules{
+			TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindAuthzRules}, ObjectMeta: v1.ObjectMeta{Name: name},
 			Spec: v1.AuthzRulesSpec{Rules: []v1.AuthzRule{{
 				Models: []string{"truefoundry-self-hosted/llama-2-7b-chat-hf-10707", "openai-main/text-embedding-ada-002"},
-				Users:  []string{"username1", "username2"}}}}}
+				Users:  []string{"username1", "username2"},
+			}}},
+		}
 		if diff := cmp.Diff(v1.Resource(want), d.Resource); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", file, diff)
 		}
@@ -200,8 +205,10 @@ func TestSecurityErrorsDoNotRepeatSecrets(t *testing.T) {
 }
 
 func TestSecurityPlaceholderIsNotTakenForASecret(t *testing.T) {
-	a := &v1.ProviderAccount{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindProviderAccount}, ObjectMeta: v1.ObjectMeta{Name: "a"},
-		Spec: v1.ProviderAccountSpec{Provider: v1.ProviderOpenAI, Credentials: v1.ProviderCredentials{APIKey: &v1.SecretValue{Value: "sk-real"}}}}
+	a := &v1.ProviderAccount{
+		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindProviderAccount}, ObjectMeta: v1.ObjectMeta{Name: "a"},
+		Spec: v1.ProviderAccountSpec{Provider: v1.ProviderOpenAI, Credentials: v1.ProviderCredentials{APIKey: &v1.SecretValue{Value: "sk-real"}}},
+	}
 	y, err := Marshal(a)
 	if err != nil || bytes.Contains(y, []byte("sk-real")) {
 		t.Fatalf("%s, %v", y, err)

@@ -280,8 +280,15 @@ func TestSecurityKeySetLeavesOutWhatMustNotVerify(t *testing.T) {
 func TestDocumentsThatAreNoKeySet(t *testing.T) {
 	many := `{"keys":[` + strings.TrimSuffix(strings.Repeat(`{},`, 101), ",") + `]}`
 	for _, c := range []struct{ doc, says string }{
-		{"", "not JSON"}, {"<!DOCTYPE html><html></html>", "HTML"}, {"[]", "object"}, {`{"error":"x"}`, "no keys"},
-		{`{"keys":{}}`, "not a list"}, {`{"keys":null}`, "not a list"}, {`{"keys":[],"keys":[]}`, "two"}, {`{"keys":[]} x`, "not JSON"}, {many, "101"},
+		{"", "not JSON"},
+		{"<!DOCTYPE html><html></html>", "HTML"},
+		{"[]", "object"},
+		{`{"error":"x"}`, "no keys"},
+		{`{"keys":{}}`, "not a list"},
+		{`{"keys":null}`, "not a list"},
+		{`{"keys":[],"keys":[]}`, "two"},
+		{`{"keys":[]} x`, "not JSON"},
+		{many, "101"},
 	} {
 		if _, _, err := ParseKeySet([]byte(c.doc)); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%.30s: %v, want %q", c.doc, err, c.says)

@@ -257,8 +257,10 @@ func thumbprint(canonical string) string {
 // isROCA is the fingerprint of Nemec et al., "The Return of Coppersmith's Attack" (2017): the modulus of a weak key is
 // a power of 65537 modulo each of the first primes. By chance that happens less than once in 2^150 moduli.
 func isROCA(n *big.Int) bool {
-	primes := []int64{3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
-		101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167}
+	primes := []int64{
+		3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
+		101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+	}
 	rest := new(big.Int)
 	for _, p := range primes {
 		want := rest.Mod(n, big.NewInt(p)).Int64()

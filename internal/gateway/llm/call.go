@@ -29,8 +29,10 @@ type Call struct {
 var (
 	plainMembers     = []string{"model", "stream", "tools", "models", "fallbacks", "deployment_id", "api_base", "base_url"}
 	chatMembers      = []string{"model", "stream", "tools", "data_sources", "models", "fallbacks", "deployment_id", "api_base", "base_url"}
-	responsesMembers = []string{"model", "stream", "tools", "previous_response_id", "conversation", "background", "prompt",
-		"models", "fallbacks", "deployment_id", "api_base", "base_url", "input"}
+	responsesMembers = []string{
+		"model", "stream", "tools", "previous_response_id", "conversation", "background", "prompt",
+		"models", "fallbacks", "deployment_id", "api_base", "base_url", "input",
+	}
 	messagesMembers = []string{"model", "stream", "tools", "mcp_servers", "container"}
 	toolMembers     = []string{"type", "model"}
 	itemMembers     = []string{"type", "id", "role", "result"}

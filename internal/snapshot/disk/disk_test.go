@@ -88,30 +88,46 @@ func revocations() map[string]struct {
 		}
 	}
 	return map[string]c{
-		"token": {func(r *rig) { r.revoke(identity.DigestOf("token 1")) },
-			func(s *snapshot.Snapshot) bool { _, ok := s.Token(identity.DigestOf("token 1")); return ok }},
-		"narrowed token": {func(r *rig) { r.putToken(1, "ann", &identity.Narrowing{Models: []string{}}) },
+		"token": {
+			func(r *rig) { r.revoke(identity.DigestOf("token 1")) },
+			func(s *snapshot.Snapshot) bool { _, ok := s.Token(identity.DigestOf("token 1")); return ok },
+		},
+		"narrowed token": {
+			func(r *rig) { r.putToken(1, "ann", &identity.Narrowing{Models: []string{}}) },
 			func(s *snapshot.Snapshot) bool {
 				tok, ok := s.Token(identity.DigestOf("token 1"))
 				return ok && tok.Narrowing == nil
-			}},
-		"user": {func(r *rig) { r.removeUser("ann") },
-			func(s *snapshot.Snapshot) bool { _, ok := s.UserByUID("ann"); return ok }},
-		"tombstone": {func(r *rig) { r.removeUser("ann") },
+			},
+		},
+		"user": {
+			func(r *rig) { r.removeUser("ann") },
+			func(s *snapshot.Snapshot) bool { _, ok := s.UserByUID("ann"); return ok },
+		},
+		"tombstone": {
+			func(r *rig) { r.removeUser("ann") },
 			func(s *snapshot.Snapshot) bool {
 				return !s.Tombstoned(identity.IdentityKey{Issuer: "https://idp.example.com", Subject: "ann"}, "ann@example.com")
-			}},
-		"deactivated user": {func(r *rig) { r.putUser("ann", false, "research") },
-			func(s *snapshot.Snapshot) bool { u, ok := s.UserByUID("ann"); return ok && u.Active }},
-		"membership": {func(r *rig) { r.putUser("ann", true) },
-			func(s *snapshot.Snapshot) bool { u, _ := s.UserByUID("ann"); return len(u.Memberships) > 0 }},
-		"removed binding": {func(r *rig) { r.remove(identity.ResourceKey{Kind: v1.KindRoleBinding, Name: "admins"}) },
-			isAdmin("ann@example.com")},
+			},
+		},
+		"deactivated user": {
+			func(r *rig) { r.putUser("ann", false, "research") },
+			func(s *snapshot.Snapshot) bool { u, ok := s.UserByUID("ann"); return ok && u.Active },
+		},
+		"membership": {
+			func(r *rig) { r.putUser("ann", true) },
+			func(s *snapshot.Snapshot) bool { u, _ := s.UserByUID("ann"); return len(u.Memberships) > 0 },
+		},
+		"removed binding": {
+			func(r *rig) { r.remove(identity.ResourceKey{Kind: v1.KindRoleBinding, Name: "admins"}) },
+			isAdmin("ann@example.com"),
+		},
 		"grant inside a binding": {func(r *rig) {
 			r.put(v1.KindRoleBinding, "admins", `{"subjects":["user:bob@example.com"],"role":"tenant-admin","resources":["tenant"]}`)
 		}, isAdmin("ann@example.com")},
-		"quarantined binding": {func(r *rig) { r.quarantine(identity.ResourceKey{Kind: v1.KindRoleBinding, Name: "admins"}) },
-			isAdmin("ann@example.com")},
+		"quarantined binding": {
+			func(r *rig) { r.quarantine(identity.ResourceKey{Kind: v1.KindRoleBinding, Name: "admins"}) },
+			isAdmin("ann@example.com"),
+		},
 	}
 }
 

@@ -247,9 +247,11 @@ func TestSizeAndTimeOfALargeCopy(t *testing.T) {
 		for i := 0; i < users; i += 1000 {
 			rows := &identity.Rows{}
 			for j := i; j < i+1000; j++ {
-				rows.Users = append(rows.Users, identity.User{UID: uid(j), Email: uid(j) + "@example.com", Active: true, CreatedAt: noon,
+				rows.Users = append(rows.Users, identity.User{
+					UID: uid(j), Email: uid(j) + "@example.com", Active: true, CreatedAt: noon,
 					Identities:  []identity.UserIdentity{{Issuer: "https://idp.example.com", Subject: uid(j), LinkedAt: noon}},
-					Memberships: []identity.Membership{{Team: "research", Source: "scim"}}})
+					Memberships: []identity.Membership{{Team: "research", Source: "scim"}},
+				})
 			}
 			if err := yield(rows); err != nil {
 				return identity.Head{}, err
@@ -258,8 +260,10 @@ func TestSizeAndTimeOfALargeCopy(t *testing.T) {
 		for i := 0; i < tokens; i += 10_000 {
 			rows := &identity.Rows{}
 			for j := i; j < i+10_000; j++ {
-				rows.Tokens = append(rows.Tokens, identity.Token{ID: fmt.Sprintf("0193f1a2-0000-7000-8000-%012d", j), Kind: identity.TokenPersonal,
-					Name: "laptop", Digest: identity.DigestOf(fmt.Sprint(j)), Owner: uid(j % users), ExpiresAt: noon.Add(time.Hour)})
+				rows.Tokens = append(rows.Tokens, identity.Token{
+					ID: fmt.Sprintf("0193f1a2-0000-7000-8000-%012d", j), Kind: identity.TokenPersonal,
+					Name: "laptop", Digest: identity.DigestOf(fmt.Sprint(j)), Owner: uid(j % users), ExpiresAt: noon.Add(time.Hour),
+				})
 			}
 			if err := yield(rows); err != nil {
 				return identity.Head{}, err
