@@ -28,7 +28,7 @@ func valid(k Kind) Resource {
 	case *ExternalIdentity:
 		r.Spec = ExternalIdentitySpec{IdentityProvider: "okta", Claims: []ClaimMatch{{Path: "/org", AnyOf: Strings{"acme"}}}}
 	case *Team:
-		r.Spec = TeamSpec{Managers: []string{"a@example.com"}, IdentityProviderGroups: []GroupRef{{"okta", "eng"}}}
+		r.Spec = TeamSpec{Managers: []string{"a@example.com"}, IdentityProviderGroups: []GroupRef{{IdentityProvider: "okta", Group: "eng"}}}
 	case *VirtualAccount:
 		end := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 		r.Spec = VirtualAccountSpec{

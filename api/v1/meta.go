@@ -26,13 +26,15 @@ const (
 	KindAuthzRules       Kind = "AuthzRules"
 	KindSecretStore      Kind = "SecretStore"
 	KindTenantSettings   Kind = "TenantSettings"
+	KindSsoConnection    Kind = "SsoConnection"
+	KindScimDirectory    Kind = "ScimDirectory"
 )
 
 // Kinds lists every kind in the order in which a folder of manifests is best
 // applied: what others refer to comes first.
 func Kinds() []Kind {
 	return []Kind{
-		KindTenantSettings, KindSecretStore, KindIdentityProvider, KindTeam, KindRole,
+		KindTenantSettings, KindSecretStore, KindIdentityProvider, KindSsoConnection, KindScimDirectory, KindTeam, KindRole,
 		KindProviderAccount, KindExternalIdentity, KindVirtualAccount, KindRoleBinding, KindAuthzRules,
 	}
 }
@@ -61,6 +63,10 @@ func New(k Kind) Resource {
 		return &SecretStore{}
 	case KindTenantSettings:
 		return &TenantSettings{}
+	case KindSsoConnection:
+		return &SsoConnection{}
+	case KindScimDirectory:
+		return &ScimDirectory{}
 	default:
 		return nil
 	}
@@ -76,6 +82,8 @@ func (k Kind) Plural() string {
 		return "tenant-settings"
 	case KindAuthzRules:
 		return "authz-rules"
+	case KindScimDirectory:
+		return "scim-directories"
 	default:
 		return k.Slug() + "s"
 	}

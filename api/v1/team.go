@@ -12,6 +12,10 @@ type Team struct {
 type TeamSpec struct {
 	// Description is for people.
 	Description string `json:"description,omitempty"`
+	// DisplayName is how people call the team; a directory that renames its
+	// group changes this, while the name, by which grants refer to the team,
+	// stays. Default: the name.
+	DisplayName string `json:"displayName,omitempty"`
 	// Managers are e-mail addresses; they are members who may also add and
 	// remove members.
 	Managers Strings `json:"managers,omitempty"`
@@ -22,10 +26,15 @@ type TeamSpec struct {
 	IdentityProviderGroups []GroupRef `json:"identityProviderGroups,omitempty"`
 }
 
-// GroupRef is a group as one identity provider asserts it.
+// GroupRef is a group as one identity provider asserts it, in a token or at
+// sign-in. One of identityProvider and ssoConnection is set.
 type GroupRef struct {
-	// IdentityProvider is the name of an IdentityProvider.
-	IdentityProvider string `json:"identityProvider"`
+	// IdentityProvider is the name of an IdentityProvider: the group stands in
+	// its tokens.
+	IdentityProvider string `json:"identityProvider,omitempty"`
+	// SsoConnection is the name of an SsoConnection: the group is told when
+	// somebody signs in by it.
+	SsoConnection string `json:"ssoConnection,omitempty"`
 	// Group is the value in the token, compared exactly.
 	Group string `json:"group"`
 }
@@ -46,6 +55,9 @@ func (t *Team) Default() {
 // Validate reports everything that is wrong with the team.
 func (t *Team) Validate() FieldErrors {
 	errs := validateMeta(KindTeam, t.TypeMeta, t.ObjectMeta)
+	if len(t.Spec.DisplayName) > 256 {
+		errs.addf("spec.displayName", "is longer than 256 bytes")
+	}
 	if t.Name == "everyone" {
 		errs.addf("metadata.name", "everyone is built in; choose another name")
 	}
@@ -61,7 +73,14 @@ func (t *Team) Validate() FieldErrors {
 	}
 	for i, g := range t.Spec.IdentityProviderGroups {
 		p := index("spec.identityProviderGroups", i)
-		errs.name(p+".identityProvider", g.IdentityProvider)
+		switch {
+		case g.IdentityProvider != "" && g.SsoConnection != "":
+			errs.addf(p+".ssoConnection", "use identityProvider or ssoConnection, not both; write two entries")
+		case g.SsoConnection != "":
+			errs.name(p+".ssoConnection", g.SsoConnection)
+		default:
+			errs.name(p+".identityProvider", g.IdentityProvider)
+		}
 		if g.Group == "" {
 			errs.addf(p+".group", "is required")
 		}

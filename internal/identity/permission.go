@@ -135,7 +135,7 @@ func AllPermissions() PermissionSet { return NewPermissionSet(catalogue...) }
 // tenant-admin.
 func AdminOnly() PermissionSet {
 	s := NewPermissionSet(PermTenantAdmin, PermTakeOver)
-	for _, k := range []v1.Kind{v1.KindIdentityProvider, v1.KindExternalIdentity, v1.KindSecretStore, v1.KindTenantSettings} {
+	for _, k := range []v1.Kind{v1.KindIdentityProvider, v1.KindExternalIdentity, v1.KindSecretStore, v1.KindTenantSettings, v1.KindSsoConnection, v1.KindScimDirectory} {
 		for _, verb := range []string{verbCreate, verbUpdate, verbDelete} {
 			s = s.Union(NewPermissionSet(KindPermission(k, verb)))
 		}

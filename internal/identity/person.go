@@ -1,6 +1,9 @@
 package identity
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // User is a person. The uid never changes and is never used again.
 type User struct {
@@ -10,9 +13,21 @@ type User struct {
 	// UserName is unique where it is set; set by an admin or SCIM, never by a JWT.
 	UserName    string `json:"userName,omitempty"`
 	DisplayName string `json:"displayName,omitempty"`
-	// Active: false stops everything of theirs.
+	// Active: false stops everything of theirs. The write that makes it false
+	// revokes their tokens and ends their sessions for good.
 	Active    bool      `json:"active"`
 	CreatedAt time.Time `json:"createdAt"`
+	// Version grows with every write of the person; writers state the one that
+	// they have read (record.UserCondition). Set by the store.
+	Version uint64 `json:"version,omitempty"`
+	// Manager is who owns the person's data: api, or scim:NAME for a directory.
+	// Empty means api.
+	Manager string `json:"manager,omitempty"`
+	// ExternalID is the directory's own id for the person (RFC 7643, 3.1).
+	ExternalID string `json:"externalId,omitempty"`
+	// Attributes are what else a directory keeps about the person, as a JSON
+	// object; nothing is decided by them.
+	Attributes json.RawMessage `json:"attributes,omitempty"`
 	// Identities are how identity providers name the person.
 	Identities []UserIdentity `json:"identities,omitempty"`
 	// Memberships are those that do not stand in a Team's manifest.

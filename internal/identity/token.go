@@ -22,6 +22,10 @@ const (
 	TokenAgent          TokenKind = 'a' // gta_
 	TokenSCIM           TokenKind = 's' // gts_
 	TokenRefresh        TokenKind = 'r' // gtr_
+
+	// TokenSession marks a browser's session beside the tokens in the
+	// snapshot. No bearer token has it: ParseToken refuses the letter.
+	TokenSession TokenKind = 'c'
 )
 
 // String returns the kind's name in answers and logs.
@@ -37,6 +41,8 @@ func (k TokenKind) String() string {
 		return "scim-token"
 	case TokenRefresh:
 		return "refresh-token"
+	case TokenSession:
+		return "session"
 	default:
 		return "unknown"
 	}
@@ -47,7 +53,7 @@ func (k TokenKind) MarshalText() ([]byte, error) { return []byte(k.String()), ni
 
 // UnmarshalText reads what MarshalText writes.
 func (k *TokenKind) UnmarshalText(b []byte) error {
-	for _, kind := range []TokenKind{TokenPersonal, TokenVirtualAccount, TokenAgent, TokenSCIM, TokenRefresh} {
+	for _, kind := range []TokenKind{TokenPersonal, TokenVirtualAccount, TokenAgent, TokenSCIM, TokenRefresh, TokenSession} {
 		if kind.String() == string(b) {
 			*k = kind
 			return nil

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"errors"
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -149,7 +150,7 @@ func TestDocumentationExamplesAreValid(t *testing.T) {
 			line += strings.Count(p, "\n")
 		}
 	}
-	if len(found) != 10 {
+	if len(found) != len(v1.Kinds()) {
 		t.Errorf("examples were found of %v only", found)
 	}
 }

@@ -31,6 +31,10 @@ type config struct {
 	virtualAccounts  map[string]*VirtualAccount
 	externalIdentity map[string][]*ExternalIdentity
 	digests          map[identity.Digest]Token
+	connections      map[string]*v1.SsoConnection
+	connectionList   []*v1.SsoConnection
+	directories      map[string]*v1.ScimDirectory
+	directoryIssuers map[string]string
 	settings         *v1.TenantSettings
 	problems         []Problem
 }
@@ -58,7 +62,8 @@ func compileConfig(resources map[identity.ResourceKey]v1.Resource, quarantined m
 		teams: map[string]*v1.Team{}, teamsByEmail: map[string][]TeamMembership{}, groupTeams: map[v1.GroupRef][]string{},
 		providers: map[string]*Provider{}, byIssuer: map[string][]*Provider{},
 		virtualAccounts: map[string]*VirtualAccount{}, externalIdentity: map[string][]*ExternalIdentity{},
-		digests: map[identity.Digest]Token{},
+		digests: map[identity.Digest]Token{}, connections: map[string]*v1.SsoConnection{},
+		directories: map[string]*v1.ScimDirectory{}, directoryIssuers: map[string]string{},
 	}}
 	c.cfg.settings = &v1.TenantSettings{}
 	c.cfg.settings.Default()
@@ -95,7 +100,7 @@ func compareKeys(a, b identity.ResourceKey) int {
 func compileOrder() []v1.Kind {
 	return []v1.Kind{
 		v1.KindTenantSettings, v1.KindRole, v1.KindTeam, v1.KindSecretStore, v1.KindIdentityProvider, v1.KindProviderAccount,
-		v1.KindExternalIdentity, v1.KindVirtualAccount, v1.KindRoleBinding, v1.KindAuthzRules,
+		v1.KindSsoConnection, v1.KindScimDirectory, v1.KindExternalIdentity, v1.KindVirtualAccount, v1.KindRoleBinding, v1.KindAuthzRules,
 	}
 }
 
@@ -115,6 +120,11 @@ func (c *compiler) resource(r v1.Resource) {
 		c.provider(r)
 	case *v1.ProviderAccount:
 		c.account(r)
+	case *v1.SsoConnection:
+		c.cfg.connections[r.Name] = r
+		c.cfg.connectionList = append(c.cfg.connectionList, r)
+	case *v1.ScimDirectory:
+		c.directory(r)
 	case *v1.ExternalIdentity:
 		c.externalIdentity(r)
 	case *v1.VirtualAccount:
