@@ -38,6 +38,7 @@ func rooms() []room {
 		{prefix: "internal/sse", floor: 0.5, libraries: none},
 		{prefix: "internal/safehttp", floor: 0.5, libraries: none},
 		{prefix: "internal/seal", floor: 0.5, libraries: []string{"github.com/tink-crypto/tink-go/v2", "golang.org/x/crypto"}},
+		{prefix: "internal/auditchain", floor: 0.5, libraries: none},
 		{prefix: "internal/snapshot", floor: 1, libraries: none},
 		{prefix: "internal/secret", floor: 2, peers: []string{"internal/secret"}, libraries: []string{"github.com/fsnotify/fsnotify"}},
 		{prefix: "internal/authn", floor: 2.5, peers: []string{"internal/authn"}, libraries: []string{"github.com/maypok86/otter/v2", "golang.org/x/net"}},

@@ -268,10 +268,9 @@ func serveFloor(tb testing.TB, upstream string) string {
 }
 
 // performance.md promises at most 60 allocations per request on the
-// pass-through path. Go's server and transport allocate about 80 times by
-// themselves, a bare ReverseProxy some more; what is asserted is what the
-// gateway adds to them, and that it is no more than the moonshot's 25.
-func TestPassThroughAddsAtMost25AllocationsPerRequest(t *testing.T) {
+// pass-through path, server and upstream connection included. A bare
+// ReverseProxy takes over 90.
+func TestPassThroughTakesAtMost60AllocationsPerRequest(t *testing.T) {
 	up := newRaw(t, jsonAnswer()).ln.Addr().String()
 	count := func(addr string) float64 {
 		cl := newClient(t, addr, chat("main/gpt"), completion[len(completion)-20:])
@@ -282,7 +281,7 @@ func TestPassThroughAddsAtMost25AllocationsPerRequest(t *testing.T) {
 	}
 	floor, bare, ours := count(serveFloor(t, up)), count(serveBare(t, up)), count(serveGateway(t, up))
 	t.Logf("net/http alone %.0f, bare ReverseProxy %.0f, gatehouse %.0f allocations per request", floor, bare, ours)
-	if !raceEnabled && ours-floor > 25 {
-		t.Errorf("the gateway adds %.0f allocations per request", ours-floor)
+	if !raceEnabled && ours > 60 {
+		t.Errorf("a request takes %.0f allocations", ours)
 	}
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -18,8 +17,6 @@ const (
 	chunkSize = 32 << 10
 	// smallBody is what is read without asking how much will come.
 	smallBody = 16 << 10
-	// copiedBody is the largest body that a transport gets as a copy of its own.
-	copiedBody = 16 << 10
 	// keptBody is the largest body whose buffer is used again, and the largest
 	// upload that does not go to disk.
 	keptBody = 1 << 20
@@ -63,6 +60,8 @@ type payload struct {
 	// In place of the bytes [from, to) stands model.
 	from, to int64
 	model    []byte
+
+	patient patientBody // while it is read
 }
 
 func (p *payload) release() {
@@ -102,15 +101,8 @@ func (p *payload) ReadAt(b []byte, off int64) (int, error) {
 // length is the body's size with the model replaced.
 func (p *payload) length() int64 { return p.size - (p.to - p.from) + int64(len(p.model)) }
 
-// reader reads the body with the model replaced. A small body is copied:
-// net/http sends a bytes.Reader in one packet with the header, and nothing
-// else (a packet more costs more than the copy).
+// reader reads the body with the model replaced.
 func (p *payload) reader() io.ReadCloser {
-	if p.file == nil && p.size <= copiedBody {
-		b := make([]byte, 0, p.length())
-		b = append(append(append(b, p.mem[:p.from]...), p.model...), p.mem[p.to:]...)
-		return io.NopCloser(bytes.NewReader(b))
-	}
 	p.refs.Add(1)
 	return &payloadReader{p: p}
 }
@@ -192,7 +184,8 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, spool bool) (
 		return nil, g.tooLarge()
 	}
 	p := g.payloads.get()
-	body := &patientBody{from: r.Body, conn: http.NewResponseController(w), limit: g.opt.StreamIdleTimeout}
+	body := &p.patient
+	body.from, body.conn, body.limit = r.Body, deadlines(w), g.opt.StreamIdleTimeout
 	defer body.done()
 	var err error
 	if n >= 0 && n <= keptBody {
@@ -276,8 +269,18 @@ func (g *Gateway) spool(p *payload, body io.Reader) error {
 // has no deadline, since a slow line is no fault, but silence is one.
 type patientBody struct {
 	from  io.Reader
-	conn  *http.ResponseController
+	conn  readDeadline
 	limit time.Duration
+}
+
+type readDeadline interface{ SetReadDeadline(time.Time) error }
+
+// deadlines spares the controller where the writer is the server's own.
+func deadlines(w http.ResponseWriter) readDeadline {
+	if d, ok := w.(readDeadline); ok {
+		return d
+	}
+	return http.NewResponseController(w)
 }
 
 func (b *patientBody) Read(p []byte) (int, error) {
@@ -285,4 +288,7 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	return b.from.Read(p)
 }
 
-func (b *patientBody) done() { _ = b.conn.SetReadDeadline(time.Time{}) }
+func (b *patientBody) done() {
+	_ = b.conn.SetReadDeadline(time.Time{})
+	b.from, b.conn = nil, nil
+}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -47,10 +46,9 @@ type Exchange struct {
 	model   *snapshot.Model
 	target  *route.Target
 
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	began  bool // the header of the answer is out, or on its way
-	abort  bool // the answer broke off: the connection must not look whole
+	ctx   callContext
+	began bool // the header of the answer is out, or on its way
+	abort bool // the answer broke off: the connection must not look whole
 
 	// How long each stage took, from start.
 	authDone, authzDone, sent, answered time.Duration
@@ -192,9 +190,7 @@ func (e *Exchange) end() {
 		}
 	}
 	e.g.running.remove(e)
-	if e.cancel != nil {
-		e.cancel(nil)
-	}
+	e.ctx.end()
 	if e.body != nil {
 		e.body.release()
 	}

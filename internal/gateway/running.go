@@ -134,10 +134,10 @@ func (e *Exchange) expire(now int64) {
 		if e.phase.Load() == phaseReading {
 			message = "the provider was silent for too long in the middle of its answer"
 		}
-		e.cancel(identity.Errorf(identity.CodeUpstreamTimeout, "%s", message))
+		e.ctx.cut(identity.Errorf(identity.CodeUpstreamTimeout, "%s", message))
 	}
 	if e.limit != 0 && now >= e.limit {
-		e.cancel(identity.Errorf(identity.CodeInvalidToken, "the credential of this call has expired"))
+		e.ctx.cut(identity.Errorf(identity.CodeInvalidToken, "the credential of this call has expired"))
 	}
 }
 
@@ -145,7 +145,7 @@ func (e *Exchange) expire(now int64) {
 // more. It may run in any goroutine.
 func (e *Exchange) decideAgain(s *snapshot.Snapshot) {
 	if err := e.stillPermitted(s); err != nil {
-		e.cancel(codedError(err))
+		e.ctx.cut(codedError(err))
 	}
 }
 

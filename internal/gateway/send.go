@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/gateway/h1"
 	"github.com/gatehouse-ai/gatehouse/internal/gateway/llm"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/safehttp"
@@ -38,7 +38,7 @@ func (e *Exchange) send() (*http.Response, error) {
 	e.rec.UpstreamModel = e.model.Upstream(e.rec.Model)
 	b := e.body
 	b.from, b.to, b.model = e.call.Start, e.call.End, e.call.AppendModel(b.model[:0], e.rec.UpstreamModel)
-	e.ctx, e.cancel = context.WithCancelCause(e.r.Context())
+	e.ctx.watch(e.r.Context())
 	e.enlist()
 	e.sent = time.Since(e.start)
 	resp, err := e.roundTrip(spec, key)
@@ -57,27 +57,29 @@ func (e *Exchange) roundTrip(spec *v1.ProviderAccountSpec, key string) (*http.Re
 	}
 	e.arm(phaseWaiting, wait)
 	if spec.Provider == v1.ProviderEcho {
-		return llm.Echo(e.ctx, spec.Echo, e.op.endpoint, e.rec.UpstreamModel, e.body.reader())
+		return llm.Echo(&e.ctx, spec.Echo, e.op.endpoint, e.rec.UpstreamModel, e.body.reader())
 	}
 	template := e.target.Upstream.Request(e.op.endpoint, e.rec.UpstreamModel)
 	if template == nil {
 		return nil, errors.New("the provider does not have this endpoint")
 	}
-	out := template.WithContext(e.ctx)
+	out := template.WithContext(&e.ctx)
 	out.Header = e.upstreamHeader()
 	e.target.Upstream.Authorize(out.Header, key)
 	body := e.body
 	out.ContentLength = body.length()
 	out.Body = body.reader()
-	// For the transport to try again on a connection that the upstream had
-	// closed already. It asks before RoundTrip returns, so the body is held.
-	out.GetBody = func() (io.ReadCloser, error) { return body.reader(), nil }
+	if out.ContentLength > h1.SmallBody {
+		// For net/http to try again on a connection that the upstream had
+		// closed already. It asks before RoundTrip returns, so the body is held.
+		out.GetBody = func() (io.ReadCloser, error) { return body.reader(), nil }
+	}
 	return e.target.Transport.RoundTrip(out)
 }
 
 // upstreamError says why there is no answer, or no more of it.
 func (e *Exchange) upstreamError(err error) error {
-	if coded, ok := errors.AsType[*identity.Error](context.Cause(e.ctx)); ok {
+	if coded, ok := errors.AsType[*identity.Error](e.ctx.why()); ok {
 		return coded // we cut it
 	}
 	if e.r.Context().Err() != nil {

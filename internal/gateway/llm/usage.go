@@ -2,6 +2,7 @@ package llm
 
 import (
 	"bytes"
+	"unsafe"
 
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 	"github.com/gatehouse-ai/gatehouse/internal/sse"
@@ -14,10 +15,14 @@ var usageWord = []byte(`"usage"`)
 func UsageOf(body []byte) record.Usage {
 	var u record.Usage
 	if bytes.Contains(body, usageWord) {
-		readUsage(&u, gjson.GetBytes(body, "usage"))
+		readUsage(&u, gjson.Get(text(body), "usage"))
 	}
 	return u
 }
+
+// text looks at bytes as a string, for as long as they do not change: nothing
+// of it is kept but numbers.
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // Meter reads the usage out of an event stream that passes. The zero Meter is
 // ready.
@@ -56,7 +61,7 @@ func (m *Meter) event(event []byte) {
 		return
 	}
 	for _, path := range []string{"usage", "response.usage", "message.usage"} {
-		if v := gjson.GetBytes(data, path); v.IsObject() {
+		if v := gjson.Get(text(data), path); v.IsObject() {
 			readUsage(&m.Usage, v)
 			return
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/gateway/h1"
 	"github.com/gatehouse-ai/gatehouse/internal/gateway/llm"
 	"github.com/gatehouse-ai/gatehouse/internal/safehttp"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
@@ -52,7 +53,7 @@ type Options struct {
 // Target is where the calls of one account go.
 type Target struct {
 	// Transport sends. It is nil for the echo provider.
-	Transport *http.Transport
+	Transport http.RoundTripper
 	// Upstream says where and how the provider wants its requests.
 	Upstream *llm.Upstream
 	// FirstByte and StreamIdle are the account's own limits; zero: the default.
@@ -115,8 +116,8 @@ func (p *Pool) Close() {
 }
 
 func (t *Target) close() {
-	if t.Transport != nil {
-		t.Transport.CloseIdleConnections()
+	if c, ok := t.Transport.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
 	}
 }
 
@@ -232,7 +233,7 @@ func readCA(name string) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
-func (p *Pool) newTransport(spec *v1.ProviderAccountSpec, ca *x509.CertPool) *http.Transport {
+func (p *Pool) newTransport(spec *v1.ProviderAccountSpec, ca *x509.CertPool) http.RoundTripper {
 	policy := safehttp.PolicyFor(spec.BaseURL, spec.AllowPrivateNetwork, spec.InsecureHTTP)
 	policy.RootCAs = ca
 	t := safehttp.NewTransport(policy, safehttp.Options{
@@ -243,8 +244,12 @@ func (p *Pool) newTransport(spec *v1.ProviderAccountSpec, ca *x509.CertPool) *ht
 		MaxIdleConnsPerHost:   idlePerHost,
 		DisableCompression:    true, // bytes pass as they come
 	})
-	t.DialContext = pooledWrites(t.DialContext, &p.writes)
-	return t
+	dial := t.DialContext
+	t.DialContext = pooledWrites(dial, &p.writes)
+	return h1.New(h1.Options{
+		Dial: dial, TLS: t.TLSClientConfig, TLSHandshakeTimeout: t.TLSHandshakeTimeout, Proxy: t.Proxy, Otherwise: t,
+		MaxIdle: idlePerHost, IdleTimeout: t.IdleConnTimeout, MaxHeader: int(t.MaxResponseHeaderBytes),
+	})
 }
 
 // Target returns where the calls of an account go. An account whose CA cannot

@@ -1,0 +1,792 @@
+package h1
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// never is an Otherwise that nothing may reach.
+type never struct{ t *testing.T }
+
+func (n never) RoundTrip(r *http.Request) (*http.Response, error) {
+	n.t.Errorf("%s %s went the other way", r.Method, r.URL)
+	return nil, errors.New("the other way")
+}
+
+// dials counts the connections that were opened.
+type dials struct{ n atomic.Int32 }
+
+func (d *dials) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	d.n.Add(1)
+	var nd net.Dialer
+	return nd.DialContext(ctx, network, addr)
+}
+
+func transport(t *testing.T, opt Options) (*Transport, *dials) {
+	t.Helper()
+	d := &dials{}
+	if opt.Dial == nil {
+		opt.Dial = d.dial
+	}
+	if opt.Otherwise == nil {
+		opt.Otherwise = never{t}
+	}
+	tr := New(opt)
+	t.Cleanup(tr.CloseIdleConnections)
+	return tr, d
+}
+
+// script is a server that answers each connection's requests by the handler
+// given: it sees the parsed request and writes raw bytes. Returning false
+// closes the connection.
+func script(t *testing.T, handle func(n int, r *http.Request, body string, c net.Conn) bool) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	var n atomic.Int32
+	wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open = append(open, c)
+			mu.Unlock()
+			wg.Go(func() {
+				defer func() { _ = c.Close() }()
+				br := bufio.NewReader(c)
+				for {
+					r, err := http.ReadRequest(br)
+					if err != nil {
+						return
+					}
+					body, err := io.ReadAll(r.Body)
+					if err != nil || !handle(int(n.Add(1)), r, string(body), c) {
+						return
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		mu.Lock()
+		for _, c := range open {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	return "http://" + ln.Addr().String()
+}
+
+func post(ctx context.Context, url, body string) *http.Request {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
+// got is what a request comes to.
+type got struct {
+	Status int
+	Body   string
+	Err    string
+}
+
+func do(tr http.RoundTripper, r *http.Request) got {
+	resp, err := tr.RoundTrip(r)
+	if err != nil {
+		return got{Err: err.Error()}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	g := got{Status: resp.StatusCode, Body: string(b)}
+	if err != nil {
+		g.Err = err.Error()
+	}
+	return g
+}
+
+const okay = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+func TestAnswersAreReadAsNetHTTPReadsThem(t *testing.T) {
+	for name, answer := range map[string]string{
+		"length":             okay,
+		"chunked":            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+		"trailer":            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n3\r\nabc\r\n0\r\nX: 1\r\n\r\n",
+		"until the end":      "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it",
+		"old version":        "HTTP/1.0 200 OK\r\n\r\nall of it",
+		"no content":         "HTTP/1.1 204 No Content\r\n\r\n",
+		"empty":              "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+		"interim":            "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + okay,
+		"error":              "HTTP/1.1 429 Slow\r\nRetry-After: 3\r\nContent-Length: 1\r\n\r\nx",
+		"both framings":      "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+		"two lengths":        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+		"unknown coding":     "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nab",
+		"negative length":    "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nab",
+		"cut short":          "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab",
+		"cut in a chunk":     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+		"not HTTP":           "SSH-2.0-OpenSSH\r\n\r\n",
+		"folded field":       "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 1\r\n\r\nx",
+		"field without name": "HTTP/1.1 200 OK\r\n: a\r\nContent-Length: 1\r\n\r\nx",
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := script(t, func(_ int, _ *http.Request, _ string, c net.Conn) bool {
+				_, _ = io.WriteString(c, answer)
+				return false
+			})
+			tr, _ := transport(t, Options{})
+			theirs := &http.Transport{DisableCompression: true}
+			defer theirs.CloseIdleConnections()
+			ours, want := do(tr, post(t.Context(), url, "{}")), do(theirs, post(t.Context(), url, "{}"))
+			if (ours.Err == "") != (want.Err == "") || ours.Status != want.Status || ours.Body != want.Body {
+				t.Errorf("ours %+v\nnet/http's %+v", ours, want)
+			}
+		})
+	}
+}
+
+func TestRequestsArriveAsTheyWereMeant(t *testing.T) {
+	type seen struct {
+		Method, Target, Host, Body string
+		Header                     http.Header
+		Length                     int64
+	}
+	var last seen
+	url := script(t, func(_ int, r *http.Request, body string, c net.Conn) bool {
+		last = seen{r.Method, r.RequestURI, r.Host, body, r.Header, r.ContentLength}
+		_, err := io.WriteString(c, okay)
+		return err == nil
+	})
+	host := strings.TrimPrefix(url, "http://")
+	tr, dialled := transport(t, Options{})
+	for _, c := range []struct {
+		name string
+		req  func() *http.Request
+		want seen
+	}{
+		{"post", func() *http.Request {
+			r := post(t.Context(), url+"/v1/a%2Fb?x=y%20z", `{"a":1}`)
+			r.Header = http.Header{"Authorization": {"Bearer k"}, "X-Two": {"1", "2"}, "Content-Length": {"999"}, "Transfer-Encoding": {"chunked"}, "Host": {"evil"}}
+			return r
+		}, seen{"POST", "/v1/a%2Fb?x=y%20z", host, `{"a":1}`, http.Header{"Authorization": {"Bearer k"}, "X-Two": {"1", "2"}, "Content-Length": {"7"}}, 7}},
+		{"get", func() *http.Request {
+			r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+			return r
+		}, seen{"GET", "/", host, "", http.Header{}, 0}},
+		{"empty post", func() *http.Request {
+			r, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/x", http.NoBody)
+			return r
+		}, seen{"POST", "/x", host, "", http.Header{"Content-Length": {"0"}}, 0}},
+		{"another host", func() *http.Request {
+			r := post(t.Context(), url, "a")
+			r.Host = "api.example.com"
+			return r
+		}, seen{"POST", "/", "api.example.com", "a", http.Header{"Content-Length": {"1"}}, 1}},
+		{
+			"the largest", func() *http.Request { return post(t.Context(), url, strings.Repeat("a", SmallBody)) },
+			seen{"POST", "/", host, strings.Repeat("a", SmallBody), http.Header{"Content-Length": {fmt.Sprint(SmallBody)}}, SmallBody},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if g := do(tr, c.req()); g != (got{200, "ok", ""}) {
+				t.Fatalf("%+v", g)
+			}
+			if diff := cmp.Diff(c.want, last); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	if n := dialled.n.Load(); n != 1 {
+		t.Errorf("%d connections for requests one after the other", n)
+	}
+}
+
+func TestSecurityNothingSmugglesASecondRequest(t *testing.T) {
+	reached := false
+	url := script(t, func(_ int, _ *http.Request, _ string, c net.Conn) bool {
+		reached = true
+		_, err := io.WriteString(c, okay)
+		return err == nil
+	})
+	tr, _ := transport(t, Options{})
+	for name, change := range map[string]func(*http.Request){
+		"value with a line feed":       func(r *http.Request) { r.Header["X"] = []string{"a\nY: b"} },
+		"value with a carriage return": func(r *http.Request) { r.Header["X"] = []string{"a\rY: b"} },
+		"value with a zero byte":       func(r *http.Request) { r.Header["X"] = []string{"a\x00b"} },
+		"name with a colon":            func(r *http.Request) { r.Header["X: y\r\nZ"] = []string{"a"} },
+		"name with a space":            func(r *http.Request) { r.Header["Content-Length "] = []string{"0"} },
+		"empty name":                   func(r *http.Request) { r.Header[""] = []string{"0"} },
+		"method":                       func(r *http.Request) { r.Method = "GET / HTTP/1.1\r\nX:" },
+		"host":                         func(r *http.Request) { r.Host = "a\r\nX: y" },
+		"query":                        func(r *http.Request) { r.URL.RawQuery = "a b HTTP/1.1\r\nX: y" },
+		"opaque target":                func(r *http.Request) { r.URL.Opaque = "http://evil/" },
+		"longer body":                  func(r *http.Request) { r.ContentLength = 1 },
+		"shorter body":                 func(r *http.Request) { r.ContentLength = 3 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			closed := false
+			r := post(t.Context(), url, "{}")
+			r.Body = &closes{Reader: strings.NewReader("{}"), closed: &closed}
+			change(r)
+			if g := do(tr, r); g.Err == "" || g.Status != 0 {
+				t.Errorf("%+v", g)
+			}
+			if !closed {
+				t.Error("the body was left open")
+			}
+			if reached {
+				t.Error("something was sent")
+			}
+		})
+	}
+}
+
+type closes struct {
+	io.Reader
+	closed *bool
+}
+
+func (c *closes) Close() error {
+	*c.closed = true
+	return nil
+}
+
+func TestWhatDoesNotSuitGoesToNetHTTP(t *testing.T) {
+	url := script(t, func(_ int, r *http.Request, body string, c net.Conn) bool {
+		_, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		return err == nil
+	})
+	other := &http.Transport{DisableCompression: true}
+	tr, dialled := transport(t, Options{Otherwise: other})
+	large := strings.Repeat("a", SmallBody+1)
+	unknown := post(t.Context(), url, "x")
+	unknown.Body, unknown.ContentLength = io.NopCloser(strings.NewReader("unknown length")), -1
+	for name, c := range map[string]struct {
+		req  *http.Request
+		want string
+	}{"large": {post(t.Context(), url, large), large}, "unknown": {unknown, "unknown length"}} {
+		if g := do(tr, c.req); g != (got{200, c.want, ""}) {
+			t.Errorf("%s: %d %.20q %s", name, g.Status, g.Body, g.Err)
+		}
+	}
+	if dialled.n.Load() != 0 {
+		t.Error("they went this way")
+	}
+}
+
+func TestAnIdleConnectionThatWasClosedCostsNoRequest(t *testing.T) {
+	closed := make(chan struct{}, 1)
+	url := script(t, func(_ int, _ *http.Request, body string, c net.Conn) bool {
+		_, _ = io.WriteString(c, okay)
+		if body == "last" {
+			_ = c.Close()
+			closed <- struct{}{}
+			return false
+		}
+		return true
+	})
+	tr, dialled := transport(t, Options{})
+	for i := range 20 {
+		if g := do(tr, post(t.Context(), url, "last")); g != (got{200, "ok", ""}) {
+			t.Fatalf("request %d: %+v", i, g)
+		}
+		<-closed // the end has come before the next request
+	}
+	if n := dialled.n.Load(); n != 20 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+func TestARequestIsSentTwiceOnlyWhereThatIsAsGoodAsOnce(t *testing.T) {
+	for _, c := range []struct {
+		name, method, key string
+		want              int32
+		ok                bool
+	}{
+		{"POST", http.MethodPost, "", 1, false},
+		{"POST with an Idempotency-Key", http.MethodPost, "k", 2, true},
+		{"GET", http.MethodGet, "", 2, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var reached atomic.Int32
+			url := script(t, func(n int, r *http.Request, _ string, conn net.Conn) bool {
+				if n == 1 { // warms the connection
+					_, err := io.WriteString(conn, okay)
+					return err == nil
+				}
+				if reached.Add(1) == 1 {
+					return false // takes the request and says nothing
+				}
+				_, err := io.WriteString(conn, okay)
+				return err == nil
+			})
+			tr, _ := transport(t, Options{})
+			if g := do(tr, post(t.Context(), url, "warm")); g.Status != 200 {
+				t.Fatalf("%+v", g)
+			}
+			r, _ := http.NewRequestWithContext(t.Context(), c.method, url, http.NoBody)
+			if c.method == http.MethodPost {
+				r = post(t.Context(), url, "x")
+			}
+			if c.key != "" {
+				r.Header["Idempotency-Key"] = []string{c.key}
+			}
+			if g := do(tr, r); (g.Status == 200) != c.ok || reached.Load() != c.want {
+				t.Errorf("%+v, and the server saw it %d times", g, reached.Load())
+			}
+		})
+	}
+}
+
+func TestSecurityBytesThatNobodyAskedForAreNobodysAnswer(t *testing.T) {
+	const poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+	for name, late := range map[string]bool{"with the answer": false, "after it": true} {
+		t.Run(name, func(t *testing.T) {
+			wrote := make(chan struct{}, 1)
+			url := script(t, func(n int, _ *http.Request, _ string, c net.Conn) bool {
+				if n > 1 {
+					_, err := io.WriteString(c, okay)
+					return err == nil
+				}
+				if !late {
+					_, err := io.WriteString(c, okay+poison)
+					wrote <- struct{}{}
+					return err == nil
+				}
+				_, _ = io.WriteString(c, okay)
+				_, err := io.WriteString(c, poison)
+				wrote <- struct{}{}
+				return err == nil
+			})
+			tr, dialled := transport(t, Options{})
+			for range 2 {
+				if g := do(tr, post(t.Context(), url, "x")); g != (got{200, "ok", ""}) {
+					t.Fatalf("%+v", g)
+				}
+				if dialled.n.Load() == 1 {
+					<-wrote
+				}
+			}
+			if dialled.n.Load() != 2 {
+				t.Error("the connection was used again")
+			}
+		})
+	}
+}
+
+func TestSecurityAnAnswersHeaderIsBounded(t *testing.T) {
+	for name, answer := range map[string]string{
+		"one long":         "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("a", 64<<10) + "\r\nContent-Length: 0\r\n\r\n",
+		"many short":       "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: a\r\n", 16<<10) + "Content-Length: 0\r\n\r\n",
+		"interim for ever": strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 100) + okay,
+		"other protocol":   "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := script(t, func(_ int, _ *http.Request, _ string, c net.Conn) bool {
+				_, err := io.WriteString(c, answer)
+				return err == nil
+			})
+			tr, dialled := transport(t, Options{MaxHeader: 32 << 10})
+			for i := range 2 {
+				if g := do(tr, post(t.Context(), url, "x")); g.Status != 0 || g.Err == "" {
+					t.Errorf("%d %s", g.Status, g.Err)
+				}
+				if int(dialled.n.Load()) != i+1 {
+					t.Error("the connection was used again")
+				}
+			}
+		})
+	}
+	t.Run("a body is not", func(t *testing.T) {
+		long := strings.Repeat("b", 200<<10)
+		url := script(t, func(_ int, _ *http.Request, _ string, c net.Conn) bool {
+			_, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(long), long)
+			return err == nil
+		})
+		tr, _ := transport(t, Options{MaxHeader: 1 << 10})
+		if g := do(tr, post(t.Context(), url, "x")); g.Body != long {
+			t.Errorf("%d bytes, %s", len(g.Body), g.Err)
+		}
+	})
+}
+
+// interrupter is a context that does what the gateway's own does.
+type interrupter struct {
+	context.Context
+	mu  sync.Mutex
+	cut func()
+}
+
+func (i *interrupter) Attach(f func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.cut = f
+}
+
+func (i *interrupter) Detach() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	had := i.cut != nil
+	i.cut = nil
+	return had
+}
+
+func (i *interrupter) end(cancel func()) {
+	cancel()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.cut != nil {
+		i.cut()
+		i.cut = nil
+	}
+}
+
+func TestACancelledCallEndsAtOnceAndItsConnectionWithIt(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		for _, part := range []string{"", "HTTP/1.1 200 OK\r\nContent-Le", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"} {
+			t.Run(fmt.Sprintf("own context %v, after %d bytes", own, len(part)), func(t *testing.T) {
+				arrived := make(chan struct{}, 1)
+				url := script(t, func(n int, _ *http.Request, _ string, c net.Conn) bool {
+					if n == 2 {
+						_, _ = io.WriteString(c, part)
+						arrived <- struct{}{}
+						return true // and waits for the next request
+					}
+					_, err := io.WriteString(c, okay)
+					return err == nil
+				})
+				tr, dialled := transport(t, Options{})
+				_ = do(tr, post(t.Context(), url, "warm"))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				end := cancel
+				if own {
+					i := &interrupter{Context: ctx}
+					ctx, end = i, func() { i.end(cancel) }
+				}
+				done := make(chan got, 1)
+				go func() { done <- do(tr, post(ctx, url, "x")) }()
+				<-arrived
+				end()
+				select {
+				case g := <-done:
+					if g.Err != context.Canceled.Error() {
+						t.Errorf("%+v", g)
+					}
+				case <-time.After(5 * time.Second):
+					t.Fatal("it goes on")
+				}
+				if g := do(tr, post(t.Context(), url, "next")); g != (got{200, "ok", ""}) || dialled.n.Load() != 2 {
+					t.Errorf("the next: %+v over connection %d", g, dialled.n.Load())
+				}
+			})
+		}
+	}
+}
+
+func TestSecurityEveryoneGetsTheirOwnAnswer(t *testing.T) {
+	url := script(t, func(_ int, _ *http.Request, body string, c net.Conn) bool {
+		_, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body)
+		return err == nil
+	})
+	tr, _ := transport(t, Options{MaxIdle: 8})
+	var wg sync.WaitGroup
+	var wrong, whole atomic.Int32
+	for w := range 16 {
+		wg.Go(func() {
+			for i := range 100 {
+				want := fmt.Sprintf("caller %d, request %d", w, i)
+				ctx, cancel := context.WithCancel(t.Context())
+				if i%7 == 0 {
+					time.AfterFunc(time.Duration(i)*10*time.Microsecond, cancel)
+				}
+				if g := do(tr, post(ctx, url, want)); g.Err == "" {
+					whole.Add(1)
+					if g.Body != want {
+						wrong.Add(1)
+					}
+				} else if ctx.Err() == nil {
+					t.Errorf("%s: %s", want, g.Err)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	if wrong.Load() != 0 || whole.Load() < 16*85 {
+		t.Errorf("%d answers were somebody else's, %d came whole", wrong.Load(), whole.Load())
+	}
+}
+
+func TestAnAnswerThatIsNotReadToItsEndCostsItsConnection(t *testing.T) {
+	url := script(t, func(_ int, _ *http.Request, _ string, c net.Conn) bool {
+		_, err := io.WriteString(c, okay)
+		return err == nil
+	})
+	tr, dialled := transport(t, Options{})
+	for range 3 {
+		resp, err := tr.RoundTrip(post(t.Context(), url, "x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if _, err := resp.Body.Read(make([]byte, 1)); !errors.Is(err, http.ErrBodyReadAfterClose) {
+			t.Errorf("a read after Close: %v", err)
+		}
+	}
+	if n := dialled.n.Load(); n != 3 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// pipes is a network in memory, so that time can be made up.
+func pipes(wg *sync.WaitGroup, opened, closed *atomic.Int32) func(context.Context, string, string) (net.Conn, error) {
+	return func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		opened.Add(1)
+		wg.Go(func() {
+			defer closed.Add(1)
+			br := bufio.NewReader(theirs)
+			for {
+				r, err := http.ReadRequest(br)
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, r.Body)
+				if _, err := io.WriteString(theirs, okay); err != nil {
+					return
+				}
+			}
+		})
+		return ours, nil
+	}
+}
+
+func TestConnectionsIdleForSoLongAndSoMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var wg sync.WaitGroup
+		var opened, closed atomic.Int32
+		tr, _ := transport(t, Options{Dial: pipes(&wg, &opened, &closed), MaxIdle: 2, IdleTimeout: time.Minute})
+		call := func() *http.Response {
+			resp, err := tr.RoundTrip(post(t.Context(), "http://provider.test/", "x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return resp
+		}
+		three := []*http.Response{call(), call(), call()}
+		for _, r := range three {
+			_, _ = io.ReadAll(r.Body)
+		}
+		synctest.Wait()
+		if opened.Load() != 3 || closed.Load() != 1 {
+			t.Errorf("%d opened, %d closed; two may idle", opened.Load(), closed.Load())
+		}
+		time.Sleep(40 * time.Second)
+		_, _ = io.ReadAll(call().Body) // the youngest again
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		if closed.Load() != 2 {
+			t.Errorf("after a minute %d are closed", closed.Load())
+		}
+		time.Sleep(31 * time.Second) // the sweep passed before it was due, and is not back yet
+		_, _ = io.ReadAll(call().Body)
+		if opened.Load() != 4 {
+			t.Error("a connection that idled for more than a minute was used")
+		}
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		if opened.Load() != 4 || closed.Load() != 4 {
+			t.Errorf("%d opened, %d closed", opened.Load(), closed.Load())
+		}
+		_, _ = io.ReadAll(call().Body)
+		tr.CloseIdleConnections()
+		wg.Wait()
+		if closed.Load() != 5 {
+			t.Errorf("CloseIdleConnections left %d", 5-closed.Load())
+		}
+	})
+}
+
+func TestOverTLSTheServerIsWhoItSaysAndSpeaksHTTP11(t *testing.T) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%s %s", r.Proto, b)
+	}))
+	srv.EnableHTTP2 = true
+	srv.Config.ErrorLog = nil
+	srv.StartTLS()
+	defer srv.Close()
+	trusted := srv.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	trusted.NextProtos = []string{"h2", "http/1.1"}
+	tr, dialled := transport(t, Options{TLS: trusted})
+	for range 3 {
+		if g := do(tr, post(t.Context(), srv.URL, "hello")); g != (got{200, "HTTP/1.1 hello", ""}) {
+			t.Errorf("%+v", g)
+		}
+	}
+	if n := dialled.n.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+	stranger, _ := transport(t, Options{})
+	if g := do(stranger, post(t.Context(), srv.URL, "hello")); !strings.Contains(g.Err, "certificate") {
+		t.Errorf("without the CA: %+v", g)
+	}
+	named, _ := transport(t, Options{TLS: trusted, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, srv.Listener.Addr().String())
+	}})
+	if g := do(named, post(t.Context(), "https://other.test", "hello")); !strings.Contains(g.Err, "other.test") {
+		t.Errorf("for another name: %+v", g)
+	}
+}
+
+func TestThePolicyIsAskedBeforeAnythingIsDialled(t *testing.T) {
+	tr, dialled := transport(t, Options{Proxy: httpsOnly})
+	closed := false
+	r := post(t.Context(), "http://127.0.0.1:1/", "x")
+	r.Body = &closes{Reader: r.Body, closed: &closed}
+	if g := do(tr, r); g.Err != errPolicy.Error() || dialled.n.Load() != 0 || !closed {
+		t.Errorf("%+v, body closed: %v", g, closed)
+	}
+	tr, _ = transport(t, Options{Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errPolicy }})
+	if _, err := tr.RoundTrip(post(t.Context(), "http://127.0.0.1:1/", "x")); !errors.Is(err, errPolicy) {
+		t.Errorf("%v", err)
+	}
+}
+
+// The answer of a server that does not wait for the request's end is read all
+// the same, and what stays unread of the connection is not used again.
+func TestAnEarlyRefusalIsRead(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.CopyN(&bytes.Buffer{}, c, 10)
+			_, _ = io.WriteString(c, "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
+			_ = c.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, c)
+			_ = c.Close()
+		}
+	}()
+	tr, _ := transport(t, Options{})
+	for range 3 {
+		if g := do(tr, post(t.Context(), "http://"+ln.Addr().String(), strings.Repeat("a", SmallBody))); g != (got{413, "no", ""}) {
+			t.Errorf("%+v", g)
+		}
+	}
+}
+
+// counted counts the connections that are open.
+type counted struct {
+	net.Conn
+	open *atomic.Int32
+	once sync.Once
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
+}
+
+func TestWhateverFailsLeavesNothingOpen(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer string
+		whole  bool // whether the body is read
+	}{
+		"no answer":          {"", true},
+		"half a header":      {"HTTP/1.1 200 OK\r\nX", true},
+		"half a body":        {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", true},
+		"a body unread":      {okay, false},
+		"announced as last":  {"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", true},
+		"bytes to follow":    {okay + "HTTP", true},
+		"until it is closed": {"HTTP/1.1 200 OK\r\n\r\nok", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			keeps := strings.Contains(c.answer, "ok") && c.answer != "HTTP/1.1 200 OK\r\n\r\nok"
+			url := script(t, func(_ int, _ *http.Request, _ string, conn net.Conn) bool {
+				_, err := io.WriteString(conn, c.answer)
+				return err == nil && keeps
+			})
+			var open, dialled atomic.Int32
+			tr, _ := transport(t, Options{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				nc, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+				dialled.Add(1)
+				open.Add(1)
+				return &counted{Conn: nc, open: &open}, err
+			}})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			own := &interrupter{Context: ctx}
+			for range 2 {
+				r, _ := http.NewRequestWithContext(own, http.MethodGet, url, http.NoBody)
+				if resp, err := tr.RoundTrip(r); err == nil {
+					if c.whole {
+						_, _ = io.ReadAll(resp.Body)
+					}
+					_ = resp.Body.Close()
+				}
+			}
+			if open.Load() != 0 || dialled.Load() != 2 {
+				t.Errorf("%d of %d connections are open", open.Load(), dialled.Load())
+			}
+			if own.Detach() {
+				t.Error("the context would still cut a connection")
+			}
+		})
+	}
+}
+
+func TestAnAnswerThatHasBegunIsNotAskedForAgain(t *testing.T) {
+	var reached atomic.Int32
+	url := script(t, func(n int, _ *http.Request, _ string, c net.Conn) bool {
+		if n == 1 {
+			_, err := io.WriteString(c, okay)
+			return err == nil
+		}
+		reached.Add(1)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Le")
+		return false
+	})
+	tr, _ := transport(t, Options{})
+	for range 2 {
+		r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+		_ = do(tr, r)
+	}
+	if reached.Load() != 1 {
+		t.Errorf("it was asked for %d times", reached.Load())
+	}
+}

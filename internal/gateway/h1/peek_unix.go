@@ -1,0 +1,29 @@
+//go:build unix
+
+package h1
+
+import "syscall"
+
+// peeker looks whether something has come on a connection, without reading it.
+type peeker struct {
+	raw  syscall.RawConn
+	buf  [1]byte
+	got  bool
+	look func(fd uintptr) bool // made once
+}
+
+// quiet reports that nothing has come: no bytes, no end, no error.
+func (p *peeker) quiet() bool {
+	if p.raw == nil {
+		return true
+	}
+	if p.look == nil {
+		p.look = func(fd uintptr) bool {
+			_, _, err := syscall.Recvfrom(int(fd), p.buf[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			p.got = err != syscall.EAGAIN && err != syscall.EINTR //nolint:errorlint // an errno as the system call gave it
+			return true
+		}
+	}
+	p.got = true
+	return p.raw.Read(p.look) == nil && !p.got
+}
