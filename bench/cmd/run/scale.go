@@ -20,6 +20,12 @@ import (
 const (
 	scaleSlice   = 3.0 // seconds
 	scaleRevokes = 50
+
+	// The same load on both configurations, and as many callers as each has
+	// ready (40 and 12 000).
+	oneCaller    = "c32 one caller"
+	fortyCallers = "c32 forty callers"
+	allCallers   = "c32 all callers"
 )
 
 // scaled is a Gatehouse on a configuration that internal/testkit/scale wrote.
@@ -54,9 +60,12 @@ func (b *bench) scale(ts []target, dir string, rounds int, factor float64) error
 	for round := range rounds {
 		for i := range up {
 			s := up[(i+round)%len(up)]
-			for _, sc := range []scenario{{Name: "c32 one caller"}, {Name: "c32 many callers"}} {
+			for _, sc := range []scenario{{Name: oneCaller}, {Name: fortyCallers}, {Name: allCallers}} {
 				p := load.Plan{Addr: s.addr, Request: s.one, Workers: 32, For: seconds(scaleSlice * factor), Max: 500_000}
-				if sc.Name != "c32 one caller" {
+				switch sc.Name {
+				case fortyCallers:
+					p.Each, p.Cycle = s.spread[:min(40, len(s.spread))], true
+				case allCallers:
 					p.Each, p.Cycle = s.spread, true
 				}
 				profiled := b.profiling(s.started, scenario{Name: strings.ReplaceAll(sc.Name, " ", "-"), Seconds: scaleSlice * factor})
