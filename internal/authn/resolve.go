@@ -93,7 +93,12 @@ func (r *resolution) person(u *snapshot.User) (*identity.Principal, time.Time) {
 		skip = r.f.key.Issuer
 	}
 	teams := r.s.UserTeams(u, skip, r.now)
-	for _, t := range r.f.groupTeams {
+	groups := r.f.groupTeams
+	if u.FromDirectory() {
+		r.tr.Add("team", true, "the person belongs to %s, which alone says what groups they are in", u.Manager)
+		groups = nil
+	}
+	for _, t := range groups {
 		teams = append(teams, snapshot.TeamMembership{Team: t, Source: "token, by a group of " + r.p.Name})
 	}
 	if r.tr != nil {
@@ -168,6 +173,15 @@ func (r *resolution) user() (*snapshot.User, error) {
 	return r.byEmail()
 }
 
+// fromDirectory reports whether the issuer's people come by a directory alone.
+func (r *resolution) fromDirectory() bool {
+	name, ok := r.s.IssuerDirectory(r.p.Spec.Issuer)
+	if ok {
+		r.tr.Add("principal", false, "there is no user %s, and this issuer's people come by scim-directory:%s alone; assign the person to Gatehouse there", r.f.email, name)
+	}
+	return ok
+}
+
 func (r *resolution) active(u *snapshot.User) (*snapshot.User, error) {
 	if !u.Active {
 		r.tr.Add("principal", false, "user:%s is deactivated", u.Email)
@@ -192,6 +206,8 @@ func (r *resolution) byEmail() (*snapshot.User, error) {
 	case exists && linkedElsewhere(u, r.f.key):
 		r.tr.Add("principal", false, "user:%s is linked to another subject of this issuer; an administrator must unlink it first", u.Email)
 		return nil, identity.Errorf(identity.CodeIdentityConflict, "your e-mail address belongs to another identity of the same issuer")
+	case !exists && create && r.fromDirectory():
+		return nil, nil
 	case !exists && !create:
 		r.tr.Add("principal", false, "there is no user %s; create the user, or set resolve.users: create on %s", r.f.email, r.p.Name)
 		return nil, nil

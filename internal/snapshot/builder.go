@@ -240,8 +240,14 @@ func (b *Builder) compile() {
 		for _, v := range b.s.cfg.virtualAccounts {
 			b.setOwner(v.index, Owner{})
 		}
+		for _, d := range b.s.cfg.directories {
+			b.setOwner(b.ownerIndex(d.UID), Owner{})
+		}
 	}
 	b.s.cfg = compileConfig(b.s.resources, b.s.quarantined)
+	for _, d := range b.s.cfg.directories {
+		b.setOwner(b.ownerIndex(d.UID), Owner{Directory: d})
+	}
 	for _, v := range b.s.cfg.virtualAccounts {
 		v.index = b.ownerIndex(v.UID)
 		b.setOwner(v.index, Owner{VirtualAccount: v})

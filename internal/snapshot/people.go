@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -41,7 +42,7 @@ func (s *Snapshot) owner(ref uint32) *Owner {
 		return nil
 	}
 	o := &s.owners.chunks[i/ownerChunk][i%ownerChunk]
-	if o.User == nil && o.VirtualAccount == nil {
+	if *o == (Owner{}) {
 		return nil
 	}
 	return o
@@ -81,6 +82,14 @@ func (s *Snapshot) Tombstoned(key identity.IdentityKey, email string) bool {
 	return ok
 }
 
+// ssoSource begins the source of a membership that was learned at sign-in.
+const ssoSource = "sso:"
+
+// FromDirectory reports whether a SCIM directory owns the person. It alone says
+// then which groups they are in: what a sign-in or a token says counts for
+// nothing.
+func (u *User) FromDirectory() bool { return strings.HasPrefix(u.Manager, "scim:") }
+
 // UserTeams lists the teams of a person with where each membership comes from.
 // skipIssuer leaves out what that issuer said at sign-in, because the token at
 // hand says something newer.
@@ -91,7 +100,7 @@ func (s *Snapshot) UserTeams(u *User, skipIssuer string, now time.Time) []TeamMe
 		if m.ExpiresAt != nil && !now.Before(*m.ExpiresAt) {
 			continue
 		}
-		if skipIssuer != "" && m.Source == "sso:"+skipIssuer {
+		if strings.HasPrefix(m.Source, ssoSource) && (u.FromDirectory() || m.Source == ssoSource+skipIssuer) {
 			continue
 		}
 		if _, ok := s.cfg.teams[m.Team]; ok {

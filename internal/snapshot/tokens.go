@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
@@ -23,10 +24,12 @@ type Token struct {
 	Narrowing *identity.Narrowing
 }
 
-// Owner is who owns a token: one of the two is set.
+// Owner is who owns a token: one of them is set.
 type Owner struct {
 	User           *User
 	VirtualAccount *VirtualAccount
+	// Directory owns SCIM tokens.
+	Directory *v1.ScimDirectory
 }
 
 // tokenRecord is one token without pointers, so that a million of them cost
