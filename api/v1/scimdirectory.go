@@ -1,5 +1,7 @@
 package v1
 
+import "slices"
+
 // ScimDirectory is a directory (Okta, Entra ID, …) that pushes its people and
 // groups to /scim/v2 with tokens of its own.
 type ScimDirectory struct {
@@ -29,8 +31,11 @@ func (d *ScimDirectory) Default() {}
 func (d *ScimDirectory) Validate() FieldErrors {
 	errs := validateMeta(KindScimDirectory, d.TypeMeta, d.ObjectMeta)
 	for i, s := range d.Spec.Issuers {
-		if s == "" {
+		switch {
+		case s == "":
 			errs.addf(index("spec.issuers", i), "must not be empty")
+		case slices.Index(d.Spec.Issuers, s) < i:
+			errs.addf(index("spec.issuers", i), "%q stands there twice", s)
 		}
 	}
 	return errs

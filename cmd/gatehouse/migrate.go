@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gatehouse-ai/gatehouse/internal/app/settings"
+	"github.com/gatehouse-ai/gatehouse/internal/store/postgres"
 	"github.com/gatehouse-ai/gatehouse/internal/store/sqlite"
 )
 
@@ -20,6 +21,13 @@ func newMigrate(p process) *cobra.Command {
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, log, err := conf.load(p, false)
 		if err != nil {
+			return err
+		}
+		if url, ok := cfg.Database.Postgres(); ok {
+			if err := postgres.Migrate(c.Context(), postgres.Options{URL: url, Log: log}); err != nil {
+				return fmt.Errorf("%s: %w", cfg.Origin("database.url"), err)
+			}
+			_, err = fmt.Fprintln(p.out, "the PostgreSQL database is up to date")
 			return err
 		}
 		path, memory := cfg.Database.SQLite()

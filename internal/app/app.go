@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +22,7 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/seal"
 	"github.com/gatehouse-ai/gatehouse/internal/secret"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
-	"github.com/gatehouse-ai/gatehouse/internal/store/sqlite"
+	"github.com/gatehouse-ai/gatehouse/internal/store"
 )
 
 // Options are what an App is told besides its settings.
@@ -51,7 +49,7 @@ type App struct {
 	log *slog.Logger
 	now func() time.Time
 
-	db        *sqlite.DB
+	db        *store.Database
 	keys      *seal.Keyset
 	ring      *keyring.Ring
 	secrets   *secret.Cache
@@ -146,53 +144,6 @@ func (a *App) checkAddresses(context.Context) error {
 		return &settings.Error{Setting: a.cfg.Origin("server.address"), Message: "gatehouse dev has well-known passwords and listens on loopback only; use 127.0.0.1, or gatehouse serve"}
 	}
 	return nil
-}
-
-func (a *App) openStore(ctx context.Context) error {
-	path, memory := a.cfg.Database.SQLite()
-	if memory {
-		path = sqlite.Memory
-	}
-	db, err := sqlite.Open(ctx, sqlite.Options{Path: path, Now: a.now, Log: a.log})
-	if err != nil {
-		return fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
-	}
-	a.db = db
-	a.onStop(func(context.Context) error { return db.Close() })
-	return nil
-}
-
-// openKeys opens the master key, and makes one for a database that is new.
-func (a *App) openKeys(ctx context.Context) error {
-	ref, _ := a.cfg.MasterKeyRef()
-	if ref == "" {
-		dir, err := os.MkdirTemp("", "gatehouse-key-")
-		if err != nil {
-			return err
-		}
-		a.onStop(func(context.Context) error { return os.RemoveAll(dir) })
-		ref = "file:" + filepath.Join(dir, "master.key")
-	}
-	check, err := a.db.CheckValue(ctx)
-	if err != nil {
-		return err
-	}
-	keys, err := seal.Open(ref, seal.Options{CreateFile: check == nil})
-	if err != nil {
-		return fmt.Errorf("%s: %w", a.cfg.Origin("secrets.masterKey"), err)
-	}
-	a.keys = keys
-	if check != nil {
-		if err := keys.Verify(string(check)); err != nil {
-			return fmt.Errorf("%s: the database was made with another master key: %w", a.cfg.Origin("secrets.masterKey"), err)
-		}
-		return nil
-	}
-	value, err := keys.CheckValue()
-	if err != nil {
-		return err
-	}
-	return a.db.SetCheckValue(ctx, []byte(value))
 }
 
 // listen opens every listener before anything is served, so that a port in use

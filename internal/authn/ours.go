@@ -23,15 +23,6 @@ func (a *Authenticator) ours(s *snapshot.Snapshot, token string, tr *identity.Tr
 	return a.byDigest(s, digest, live, tr)
 }
 
-// Session says whose signed-in browser a cookie belongs to, by the digest of its
-// value. The digest of a bearer token is no session. Errors: invalid_token.
-func (a *Authenticator) Session(s *snapshot.Snapshot, digest identity.Digest) (Caller, error) {
-	if t, ok := s.Token(digest); !ok || t.Kind != identity.TokenSession {
-		return Caller{}, invalid("no such session")
-	}
-	return a.byDigest(s, digest, live, nil)
-}
-
 // Directory says which ScimDirectory a SCIM token belongs to, and the token's
 // id. Such a token opens nothing else, and nothing else opens /scim/v2. Errors:
 // no_credential, invalid_token.
@@ -76,7 +67,7 @@ func (a *Authenticator) ownerPrincipal(s *snapshot.Snapshot, t *snapshot.Token, 
 	switch {
 	case t.Bootstrap:
 		return bootstrapPrincipal(s, tr)
-	case (t.Kind == identity.TokenPersonal || t.Kind == identity.TokenSession) && t.Owner != nil && t.Owner.User != nil:
+	case t.Kind == identity.TokenPersonal && t.Owner != nil && t.Owner.User != nil:
 		u := t.Owner.User
 		if !u.Active {
 			tr.Add("principal", false, "the owner, %s, is deactivated", u.Email)

@@ -26,6 +26,8 @@ const (
 	PermTokenCreateOwn       Permission = "token:create-own"
 	PermTokenReadAll         Permission = "token:read"
 	PermTokenRevokeAll       Permission = "token:revoke"
+	PermSessionRead          Permission = "session:read"
+	PermSessionEnd           Permission = "session:end"
 	PermAccessExplain        Permission = "access:explain"
 	PermLogsRead             Permission = "logs:read"
 	PermLogsReadBodies       Permission = "logs:read-bodies"
@@ -51,7 +53,7 @@ func buildCatalogue() []Permission {
 	list := []Permission{
 		PermModelUse, PermHostedTools, PermAccountAccess, PermTeamMembers, PermVirtualAccountTokens, PermSecretStoreUse,
 		PermRoleBind, PermUserRead, PermUserCreate, PermUserUpdate, PermUserDelete, PermTokenCreateOwn, PermTokenReadAll,
-		PermTokenRevokeAll, PermAccessExplain, PermLogsRead, PermLogsReadBodies, PermMetricsRead, PermAuditRead,
+		PermTokenRevokeAll, PermSessionRead, PermSessionEnd, PermAccessExplain, PermLogsRead, PermLogsReadBodies, PermMetricsRead, PermAuditRead,
 		PermTenantAdmin, PermTakeOver,
 	}
 	for _, k := range v1.Kinds() {

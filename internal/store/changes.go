@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,8 +16,10 @@ import (
 // What a line of changes is about. The line says that something changed; what
 // it is now stands in its own table, so a reader never applies an old state.
 const (
-	changeResource  = "resource"
-	changeUser      = "user"
+	changeResource = "resource"
+	changeUser     = "user"
+	// changeToken is a token or a session, by its digest: a version before this
+	// one finds no token with the digest of a session and removes it, which is right.
 	changeToken     = "token"
 	changeTombstone = "tombstone"
 
@@ -90,7 +93,22 @@ func (t *tx) takeRevision(changes *changeSet) (identity.Head, error) {
 		}
 		list = list[n:]
 	}
+	if t.dialect.Notify != "" {
+		if _, err := t.exec(t.dialect.Notify, FormatHead(h)); err != nil {
+			return h, err
+		}
+	}
 	return h, nil
+}
+
+// FormatHead writes a head as Dialect.Notify tells it.
+func FormatHead(h identity.Head) string { return h.Epoch + " " + strconv.FormatUint(h.Revision, 10) }
+
+// ParseHead reads what FormatHead writes.
+func ParseHead(s string) (h identity.Head, ok bool) {
+	epoch, revision, ok := strings.Cut(s, " ")
+	n, err := strconv.ParseUint(revision, 10, 64)
+	return identity.Head{Epoch: epoch, Revision: n}, ok && err == nil
 }
 
 // Since returns what has changed after a head: changed things whole and as
@@ -151,7 +169,7 @@ func (t *tx) addChanged(c change, rows *identity.Rows) error {
 	case changeResource:
 		return t.addChangedResource(c.key, rows)
 	case changeUser:
-		u, found, err := t.user(c.key)
+		u, found, err := t.userWithoutAttributes(c.key)
 		if found {
 			rows.Users = append(rows.Users, u)
 		} else {
@@ -195,6 +213,9 @@ func (t *tx) addChangedToken(key string, rows *identity.Rows) error {
 	}
 	d := identity.Digest(raw)
 	tok, found, err := t.tokenWhere(`digest = ?`, d[:])
+	if err == nil && !found {
+		tok, found, err = t.liveSessionToken(d)
+	}
 	switch {
 	case err != nil:
 		return err
@@ -207,22 +228,33 @@ func (t *tx) addChangedToken(key string, rows *identity.Rows) error {
 	return nil
 }
 
-// Prune forgets changes that are older than 7 days; whoever asks for them is
-// told to load everything.
+// Prune forgets changes that are older than 7 days (whoever asks for them is
+// told to load everything), claims that have expired, and sessions that would
+// have expired 30 days ago.
 // Errors: database_unavailable.
 func (db *Database) Prune(ctx context.Context) error {
-	return db.update(ctx, db.config, func(t *tx) error {
-		var through int64
-		// By revision, not by time alone: a clock that was set back must not
-		// leave a hole.
-		_, err := t.one(`SELECT coalesce(max(revision), 0) FROM changes WHERE at < ?`, []any{t.now.Add(-changesKept).UnixMilli()}, &through)
-		if err != nil || through == 0 {
+	return db.change(ctx, func(t *tx) error {
+		if _, err := t.exec(`DELETE FROM replay WHERE expires_at < ?`, t.now.UnixMilli()); err != nil {
 			return err
 		}
-		if _, err := t.exec(`DELETE FROM changes WHERE revision <= ?`, through); err != nil {
+		if _, err := t.exec(`DELETE FROM sessions WHERE expires_at < ?`, t.now.Add(-sessionsKept).UnixMilli()); err != nil {
 			return err
 		}
-		_, err = t.exec(`UPDATE meta SET pruned_through = ? WHERE id = 1`, through)
-		return err
+		return t.pruneChanges()
 	})
+}
+
+func (t *tx) pruneChanges() error {
+	var through int64
+	// By revision, not by time alone: a clock that was set back must not
+	// leave a hole.
+	_, err := t.one(`SELECT coalesce(max(revision), 0) FROM changes WHERE at < ?`, []any{t.now.Add(-changesKept).UnixMilli()}, &through)
+	if err != nil || through == 0 {
+		return err
+	}
+	if _, err := t.exec(`DELETE FROM changes WHERE revision <= ?`, through); err != nil {
+		return err
+	}
+	_, err = t.exec(`UPDATE meta SET pruned_through = ? WHERE id = 1`, through)
+	return err
 }

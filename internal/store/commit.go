@@ -20,6 +20,8 @@ type commit struct {
 	written []func()
 	// put are the rows of the resources of this batch.
 	put map[identity.ResourceKey]storedResource
+	// silenced are the people who lost every token and session in this batch.
+	silenced map[string]bool
 }
 
 // Commit writes a batch whole or not at all and returns the head after it.
@@ -31,17 +33,19 @@ type commit struct {
 // written again, and a batch that changes nothing takes no revision; its audit
 // entries are written all the same.
 //
-// Errors: precondition_failed (a condition does not hold), conflict (an
-// e-mail, user name, identity, uid or token belongs to another), not_found (a
-// token to revoke), invalid_request, database_unavailable.
+// Errors: precondition_failed (a condition does not hold, or a token or session
+// is made for somebody who is not active or was removed), conflict (an e-mail,
+// user name, external id, identity, uid, token or session belongs to another),
+// not_found (a token to revoke, a session to end), invalid_request,
+// database_unavailable.
 func (db *Database) Commit(ctx context.Context, b *record.Batch) (identity.Head, error) {
 	if err := checkBatch(b); err != nil {
 		return identity.Head{}, err
 	}
 	var head identity.Head
 	var c *commit
-	err := db.update(ctx, db.config, func(t *tx) (err error) {
-		c = &commit{tx: t, batch: b, put: map[identity.ResourceKey]storedResource{}}
+	err := db.change(ctx, func(t *tx) (err error) {
+		c = &commit{tx: t, batch: b, put: map[identity.ResourceKey]storedResource{}, silenced: map[string]bool{}}
 		head, err = c.write()
 		return err
 	})
@@ -52,7 +56,7 @@ func (db *Database) Commit(ctx context.Context, b *record.Batch) (identity.Head,
 		tell()
 	}
 	if !c.changes.empty() {
-		db.watch.wake()
+		db.watch.wake(head)
 	}
 	return head, nil
 }
@@ -90,7 +94,7 @@ func checkBatch(b *record.Batch) error {
 			return errors.New("store: a token that does not expire")
 		}
 	}
-	return nil
+	return checkSessions(b)
 }
 
 func keyOf(r v1.Resource) identity.ResourceKey {
@@ -98,12 +102,12 @@ func keyOf(r v1.Resource) identity.ResourceKey {
 }
 
 // write does everything in the one order that is right: deleting comes after
-// creating tokens, so that no token outlives its owner, and before putting, so
-// that a name or an address can be used again in the same batch.
+// creating tokens and sessions, so that none outlives its owner, and before
+// putting, so that a name or an address can be used again in the same batch.
 func (c *commit) write() (identity.Head, error) {
 	steps := []func() error{
-		c.checkConditions, c.putTokens, c.deleteResources, c.putResources, c.putSecrets,
-		c.deleteUsers, c.putUsers, c.revokeTokens,
+		c.checkConditions, c.checkUserConditions, c.putTokens, c.putSessions, c.deleteResources, c.putResources, c.putSecrets,
+		c.deleteUsers, c.liftListed, c.putUsers, c.checkOwners, c.revokeTokens, c.endSessions,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

@@ -45,7 +45,7 @@ func New(d Dialect, config, records Pools, now func() time.Time) *Database {
 
 // Start writes the epoch into an empty database.
 func (db *Database) Start(ctx context.Context) error {
-	return db.update(ctx, db.config, func(t *tx) error {
+	return db.change(ctx, func(t *tx) error {
 		_, err := t.exec(`INSERT INTO meta (id, epoch, revision, pruned_through) VALUES (1, ?, 0, 0) ON CONFLICT (id) DO NOTHING`, uuid.NewString())
 		return err
 	})
@@ -63,40 +63,101 @@ type tx struct {
 	// now is the one time of everything this transaction writes.
 	now   time.Time
 	stmts map[string]*sql.Stmt
+	guard *guard
 }
 
-// update runs fn in a transaction of the writer. What fn returns aborts it.
+// The numbers of what Dialect.Exclusive keeps other writers from.
+const (
+	notExclusive = iota
+	exclusiveConfig
+	exclusiveRecords
+)
+
+// job is how a transaction is run.
+type job struct {
+	pool      *sql.DB
+	readOnly  bool
+	exclusive int
+	// parsed are statements that need not be parsed again.
+	parsed map[string]*sql.Stmt
+}
+
+// change runs fn in the only transaction that writes the configuration: what it
+// has read stays true until it commits. What fn returns aborts it. fn may be
+// called again where the transaction lost against another.
+func (db *Database) change(ctx context.Context, fn func(*tx) error) error {
+	return db.run(ctx, job{pool: db.config.Write, exclusive: exclusiveConfig}, fn)
+}
+
+// update runs fn in a transaction beside which there may be others.
 func (db *Database) update(ctx context.Context, p Pools, fn func(*tx) error) error {
-	return db.run(ctx, p.Write, nil, fn)
+	return db.run(ctx, job{pool: p.Write}, fn)
 }
 
 // view runs fn in a read-only transaction that sees one state of the database.
 func (db *Database) view(ctx context.Context, p Pools, fn func(*tx) error) error {
-	return db.run(ctx, p.Read, &sql.TxOptions{ReadOnly: true}, fn)
+	return db.run(ctx, job{pool: p.Read, readOnly: true}, fn)
 }
 
-func (db *Database) run(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn func(*tx) error) error {
-	return db.runParsed(ctx, pool, opts, nil, fn)
+// attempts is how often a transaction is begun that loses against others.
+const attempts = 5
+
+func (db *Database) run(ctx context.Context, j job, fn func(*tx) error) error {
+	for n := 1; ; n++ {
+		err := db.once(ctx, j, fn)
+		if err == nil {
+			return nil
+		}
+		if n == attempts || j.readOnly || ctx.Err() != nil || db.dialect.Classify(err) != FaultRetry {
+			return db.coded(ctx, err)
+		}
+	}
 }
 
-// runParsed is run with statements that need not be parsed again.
-func (db *Database) runParsed(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, parsed map[string]*sql.Stmt, fn func(*tx) error) error {
-	stx, err := pool.BeginTx(ctx, opts)
+func (db *Database) once(ctx context.Context, j job, fn func(*tx) error) error {
+	ctx, g := newGuard(ctx, &db.dialect)
+	defer g.end()
+	opts := &sql.TxOptions{ReadOnly: j.readOnly, Isolation: db.dialect.Writing}
+	if j.readOnly {
+		opts.Isolation = db.dialect.Reading
+	}
+	stx, err := db.begin(ctx, j.pool, opts, g)
 	if err != nil {
-		return db.coded(ctx, fmt.Errorf("begin: %w", err))
+		return g.explain(fmt.Errorf("begin: %w", err))
 	}
 	defer func() { _ = stx.Rollback() }()
-	t := &tx{ctx: ctx, sql: stx, dialect: &db.dialect, now: stamp(db.now()), stmts: map[string]*sql.Stmt{}}
-	for query, s := range parsed {
+	t := &tx{ctx: ctx, sql: stx, dialect: &db.dialect, now: stamp(db.now()), stmts: map[string]*sql.Stmt{}, guard: g}
+	for query, s := range j.parsed {
 		t.stmts[query] = stx.StmtContext(ctx, s)
 	}
-	if err := fn(t); err != nil {
-		return db.coded(ctx, err)
+	if j.exclusive != notExclusive && db.dialect.Exclusive != "" {
+		if _, err := t.exec(db.dialect.Exclusive, int64(j.exclusive)); err != nil {
+			return g.explain(err)
+		}
 	}
-	if err := stx.Commit(); err != nil {
-		return db.coded(ctx, fmt.Errorf("commit: %w", err))
+	if err := fn(t); err != nil {
+		return g.explain(err)
+	}
+	g.wait(db.dialect.StatementPatience)
+	err = stx.Commit()
+	g.rest()
+	if err != nil {
+		return g.explain(fmt.Errorf("commit: %w", err))
 	}
 	return nil
+}
+
+// begin leaves out connections that were kept and have died meanwhile: after a
+// restart of the server they would fail one call each.
+func (db *Database) begin(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, g *guard) (*sql.Tx, error) {
+	g.wait(db.dialect.Patience)
+	defer g.rest()
+	for n := 0; ; n++ {
+		stx, err := pool.BeginTx(ctx, opts)
+		if err == nil || db.dialect.Stale == nil || !db.dialect.Stale(err) || ctx.Err() != nil || n > pool.Stats().MaxOpenConnections {
+			return stx, err
+		}
+	}
 }
 
 // coded gives an error of the database its code. Coded errors stay as they are.
@@ -110,15 +171,23 @@ func (db *Database) coded(ctx context.Context, err error) error {
 	}
 	fault := db.dialect.Classify(err)
 	switch {
+	case errors.Is(err, errStalled):
+		return away(err)
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("store: %w", err)
-	case fault == FaultUnavailable, db.closed.Load(), errors.Is(err, context.DeadlineExceeded), errors.Is(err, sql.ErrConnDone):
-		return identity.Wrap(identity.CodeDatabaseUnavailable, err, "the database cannot be used at the moment; try again")
+	case fault == FaultUnavailable, fault == FaultRetry, db.closed.Load(), errors.Is(err, context.DeadlineExceeded), errors.Is(err, sql.ErrConnDone):
+		return away(err)
 	case fault == FaultUnique:
 		return identity.Wrap(identity.CodeConflict, err, "something with the same identifier exists already")
+	case fault == FaultText:
+		return identity.Wrap(identity.CodeInvalidRequest, err, "a text holds characters that cannot be stored")
 	default:
 		return fmt.Errorf("store: %w", err)
 	}
+}
+
+func away(err error) error {
+	return identity.Wrap(identity.CodeDatabaseUnavailable, err, "the database cannot be used at the moment; try again")
 }
 
 // statements are parsed once for all transactions of a pool. They end with the pool.
@@ -131,7 +200,7 @@ type statements struct {
 func (s *statements) parse(ctx context.Context, d *Dialect, pool *sql.DB, queries []string) (map[string]*sql.Stmt, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all != nil {
+	if s.all != nil || d.Unprepared {
 		return s.all, nil
 	}
 	all := make(map[string]*sql.Stmt, len(queries))
@@ -165,15 +234,35 @@ func (t *tx) prepare(query string) (*sql.Stmt, error) {
 
 // exec returns how many rows were affected.
 func (t *tx) exec(query string, args ...any) (int64, error) {
-	s, err := t.prepare(query)
-	if err != nil {
-		return 0, err
-	}
-	res, err := s.ExecContext(t.ctx, args...)
+	t.guard.wait(t.dialect.StatementPatience)
+	defer t.guard.rest()
+	res, err := t.execute(query, args)
 	if err != nil {
 		return 0, fmt.Errorf("execute: %w", err)
 	}
 	return res.RowsAffected()
+}
+
+func (t *tx) execute(query string, args []any) (sql.Result, error) {
+	if t.dialect.Unprepared {
+		return t.sql.ExecContext(t.ctx, t.dialect.rebind(query), args...)
+	}
+	s, err := t.prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	return s.ExecContext(t.ctx, args...)
+}
+
+func (t *tx) query(query string, args []any) (*sql.Rows, error) {
+	if t.dialect.Unprepared {
+		return t.sql.QueryContext(t.ctx, t.dialect.rebind(query), args...)
+	}
+	s, err := t.prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(t.ctx, args...)
 }
 
 // row is what Scan needs.
@@ -183,11 +272,9 @@ type row interface {
 
 // each calls scan for every row. scan must not use the transaction.
 func (t *tx) each(query string, args []any, scan func(row) error) error {
-	s, err := t.prepare(query)
-	if err != nil {
-		return err
-	}
-	rows, err := s.QueryContext(t.ctx, args...)
+	t.guard.wait(t.dialect.StatementPatience)
+	defer t.guard.rest()
+	rows, err := t.query(query, args)
 	if err != nil {
 		return fmt.Errorf("query: %w", err)
 	}

@@ -20,7 +20,7 @@ import (
 func (db *Database) EnsureUser(ctx context.Context, a identity.Arrival) (uid string, head identity.Head, err error) {
 	a.Email = v1.NormalizeEmail(a.Email)
 	var changes changeSet
-	err = db.update(ctx, db.config, func(t *tx) error {
+	err = db.change(ctx, func(t *tx) error {
 		changes = changeSet{}
 		if uid, err = t.ensureUser(&a, &changes); err != nil {
 			return err
@@ -32,7 +32,7 @@ func (db *Database) EnsureUser(ctx context.Context, a identity.Arrival) (uid str
 		return "", identity.Head{}, err
 	}
 	if !changes.empty() {
-		db.watch.wake()
+		db.watch.wake(head)
 	}
 	return uid, head, nil
 }
@@ -91,6 +91,9 @@ func (t *tx) link(uid string, a *identity.Arrival, changes *changeSet) error {
 	if err := t.insertIdentity(uid, identity.UserIdentity{Issuer: a.Key.Issuer, Subject: a.Key.Subject, LinkedAt: t.now}); err != nil {
 		return err
 	}
+	if err := t.growVersion(uid); err != nil {
+		return err
+	}
 	changes.add(changeUser, uid, opPut)
 	return t.auditArrival("user.link", uid, a)
 }
@@ -100,7 +103,7 @@ func (t *tx) createUser(a *identity.Arrival, changes *changeSet) (string, error)
 	if err != nil {
 		return "", err
 	}
-	u := identity.User{UID: uid, Email: a.Email, DisplayName: a.DisplayName, Active: true, CreatedAt: t.now}
+	u := identity.User{UID: uid, Email: a.Email, DisplayName: a.DisplayName, Active: true, CreatedAt: t.now, Version: t.nextVersion(0)}
 	if err := t.insertUser(&u); err != nil {
 		return "", err
 	}

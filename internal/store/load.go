@@ -11,9 +11,10 @@ import (
 const portion = 10_000
 
 // Load yields everything as of one moment, in portions of at most 10 000 rows,
-// and returns which moment. Tokens that are revoked or expired and memberships
-// that have expired are left out; when tokens were last used too, because that
-// takes no revision. yield may keep what it is given, must not use the store,
+// and returns which moment. Sessions are among the tokens (identity.Session.Token).
+// Tokens and sessions that are revoked, ended or expired and memberships that
+// have expired are left out; when tokens were last used too, because that takes
+// no revision, and the attributes of people, by which nothing is decided. yield may keep what it is given, must not use the store,
 // and ends the load by an error, which is returned.
 // Errors: database_unavailable.
 func (db *Database) Load(ctx context.Context, yield func(*identity.Rows) error) (head identity.Head, err error) {
@@ -29,7 +30,7 @@ func (db *Database) Load(ctx context.Context, yield func(*identity.Rows) error) 
 		if head, err = t.head(); err != nil {
 			return err
 		}
-		for _, load := range []func(func(*identity.Rows) error) error{t.loadResources, t.loadUsers, t.loadTombstones, t.loadTokens} {
+		for _, load := range []func(func(*identity.Rows) error) error{t.loadResources, t.loadUsers, t.loadTombstones, t.loadTokens, t.loadSessions} {
 			if err := load(checked); err != nil {
 				return err
 			}
@@ -70,19 +71,20 @@ func (t *tx) loadResources(yield func(*identity.Rows) error) error {
 }
 
 func (t *tx) loadUsers(yield func(*identity.Rows) error) error {
-	after := ""
+	after, managers := "", interner{}
 	for {
 		var users []identity.User
 		err := t.each(`SELECT `+userColumns+` FROM users WHERE uid > ? ORDER BY uid LIMIT ?`, []any{after, portion}, func(r row) error {
 			var u identity.User
 			err := scanUser(r, &u)
+			u.Manager = managers.text([]byte(u.Manager))
 			users = append(users, u)
 			return err
 		})
 		if err != nil || len(users) == 0 {
 			return err
 		}
-		if err := t.completeUsers(users); err != nil {
+		if err := t.completeUsers(users, everybody); err != nil {
 			return err
 		}
 		if err := yield(&identity.Rows{Users: users}); err != nil {
@@ -107,10 +109,8 @@ func (t *tx) loadTombstones(yield func(*identity.Rows) error) error {
 		if err != nil || len(list) == 0 {
 			return err
 		}
-		for i := range list {
-			if err := t.tombstoneIdentities(&list[i]); err != nil {
-				return err
-			}
+		if err := t.tombstoneIdentities(list); err != nil {
+			return err
 		}
 		if err := yield(&identity.Rows{Tombstones: list}); err != nil {
 			return err
@@ -153,6 +153,26 @@ func (t *tx) loadTokens(yield func(*identity.Rows) error) error {
 		}
 		if len(list) < portion {
 			return nil
+		}
+	}
+}
+
+func (t *tx) loadSessions(yield func(*identity.Rows) error) error {
+	const query = `SELECT ` + sessionTokenColumns + ` FROM sessions WHERE id > ? AND ended_at IS NULL AND expires_at > ? ORDER BY id LIMIT ?`
+	after, now := "", t.now.UnixMilli()
+	for {
+		var list []identity.Token
+		err := t.each(query, []any{after, now, portion}, func(r row) error {
+			tok, err := scanSessionToken(r)
+			list = append(list, tok)
+			return err
+		})
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		after = list[len(list)-1].ID
+		if err := yield(&identity.Rows{Tokens: list}); err != nil {
+			return err
 		}
 	}
 }

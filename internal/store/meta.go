@@ -47,3 +47,18 @@ func (db *Database) SetCheckValue(ctx context.Context, value []byte) error {
 		return err
 	})
 }
+
+// KeepCheckValue keeps a value where there is none, and returns the one that is
+// kept: of several processes that begin with an empty database one is first, and
+// the others learn whose key it was.
+// Errors: database_unavailable.
+func (db *Database) KeepCheckValue(ctx context.Context, value []byte) (kept []byte, err error) {
+	err = db.change(ctx, func(t *tx) error {
+		if _, err := t.exec(`UPDATE meta SET check_value = ? WHERE id = 1 AND check_value IS NULL`, value); err != nil {
+			return err
+		}
+		_, err := t.one(`SELECT check_value FROM meta WHERE id = 1`, nil, &kept)
+		return err
+	})
+	return kept, err
+}

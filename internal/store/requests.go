@@ -70,8 +70,9 @@ func (db *Database) AppendRequests(ctx context.Context, list []record.Request) e
 		// Looking for a cancelled context costs something for every
 		// statement; between batches is often enough.
 		var fresh []principalLine
-		err := db.runParsed(context.WithoutCancel(ctx), db.records.Write, nil, parsed, func(t *tx) (err error) {
-			fresh, err = t.appendRequests(&queries, part, &db.lines)
+		writing := job{pool: db.records.Write, exclusive: exclusiveRecords, parsed: parsed}
+		err := db.run(context.WithoutCancel(ctx), writing, func(t *tx) (err error) {
+			fresh, err = t.appendRequests(&queries, db.keepable(part), &db.lines)
 			return err
 		})
 		if err != nil {
@@ -80,6 +81,22 @@ func (db *Database) AppendRequests(ctx context.Context, list []record.Request) e
 		db.lines.add(fresh)
 	}
 	return nil
+}
+
+// keepable are records whose columns the database can keep: models are named by
+// strangers, and one of them must not keep the others' records from being
+// written. Nothing else of them changes.
+func (db *Database) keepable(list []record.Request) []record.Request {
+	text := db.dialect.Text
+	if text == nil {
+		return list
+	}
+	list = slices.Clone(list)
+	for i := range list {
+		r := &list[i]
+		r.UID, r.Team, r.Account, r.Model = text(r.UID), text(r.Team), text(r.Account), text(r.Model)
+	}
+	return list
 }
 
 // principalLine says that rows of a principal are between lo and hi, the end of

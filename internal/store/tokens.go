@@ -6,7 +6,9 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
@@ -92,8 +94,10 @@ func (db *Database) TouchTokens(ctx context.Context, used map[string]time.Time) 
 		return nil
 	}
 	return db.update(ctx, db.config, func(t *tx) error {
-		for id, at := range used {
-			ms := at.UnixMilli()
+		// In one order, so that two who write the same ones do not lock each
+		// other out.
+		for _, id := range slices.Sorted(maps.Keys(used)) {
+			ms := used[id].UnixMilli()
 			if _, err := t.exec(`UPDATE tokens SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at < ?)`, ms, id, ms); err != nil {
 				return err
 			}

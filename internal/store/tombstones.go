@@ -4,8 +4,8 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
-// deleteUsers removes people for good: their tokens are revoked, and a
-// tombstone keeps a token that is still valid somewhere from making them again.
+// deleteUsers removes people for good: their tokens are revoked,
+// their sessions end, and a tombstone keeps a token that is still valid somewhere from making them again.
 func (c *commit) deleteUsers() error {
 	for _, uid := range c.batch.DeleteUsers {
 		u, found, err := c.user(uid)
@@ -15,7 +15,7 @@ func (c *commit) deleteUsers() error {
 		if !found {
 			continue
 		}
-		if err := c.revokeTokensOf(uid); err != nil {
+		if err := c.silence(uid); err != nil {
 			return err
 		}
 		if err := c.leaveTombstone(&u); err != nil {
@@ -57,14 +57,24 @@ func (t *tx) liftTombstones(u *identity.User, changes *changeSet) error {
 		}
 		uids = append(uids, more...)
 	}
+	return t.lift(uids, changes)
+}
+
+func (t *tx) lift(uids []string, changes *changeSet) error {
 	for _, uid := range uids {
-		if _, err := t.exec(`DELETE FROM tombstones WHERE uid = ?`, uid); err != nil {
+		n, err := t.exec(`DELETE FROM tombstones WHERE uid = ?`, uid)
+		if err != nil {
 			return err
 		}
-		changes.add(changeTombstone, uid, opDelete)
+		if n > 0 {
+			changes.add(changeTombstone, uid, opDelete)
+		}
 	}
 	return nil
 }
+
+// liftListed lifts what the batch lists; one that is not there is no error.
+func (c *commit) liftListed() error { return c.lift(c.batch.LiftTombstones, &c.changes) }
 
 // tombstonesOf finds tombstones by address and by identity; each may be absent.
 func (t *tx) tombstonesOf(email string, key *identity.IdentityKey) (uids []string, err error) {
@@ -92,15 +102,28 @@ func (t *tx) tombstone(uid string) (tomb identity.Tombstone, found bool, err err
 		return tomb, false, err
 	}
 	tomb.DeletedAt = fromMillis(deleted)
-	err = t.tombstoneIdentities(&tomb)
-	return tomb, err == nil, err
+	one := []identity.Tombstone{tomb}
+	err = t.tombstoneIdentities(one)
+	return one[0], err == nil, err
 }
 
-func (t *tx) tombstoneIdentities(tomb *identity.Tombstone) error {
-	return t.each(`SELECT issuer, subject FROM tombstone_identities WHERE uid = ? ORDER BY issuer, subject`, []any{tomb.UID}, func(r row) error {
-		var k identity.IdentityKey
-		err := r.Scan(&k.Issuer, &k.Subject)
-		tomb.Identities = append(tomb.Identities, k)
-		return err
-	})
+// tombstoneIdentities adds identities to tombstones that are sorted by uid and
+// have no others between them.
+func (t *tx) tombstoneIdentities(list []identity.Tombstone) error {
+	i := 0
+	return t.each(`SELECT uid, issuer, subject FROM tombstone_identities WHERE uid >= ? AND uid <= ? ORDER BY uid, issuer, subject`,
+		[]any{list[0].UID, list[len(list)-1].UID}, func(r row) error {
+			var uid string
+			var k identity.IdentityKey
+			if err := r.Scan(&uid, &k.Issuer, &k.Subject); err != nil {
+				return err
+			}
+			for i < len(list) && list[i].UID < uid {
+				i++
+			}
+			if i < len(list) && list[i].UID == uid {
+				list[i].Identities = append(list[i].Identities, k)
+			}
+			return nil
+		})
 }

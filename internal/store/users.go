@@ -13,43 +13,65 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
-const userColumns = `uid, email, user_name, display_name, active, created_at`
+const userColumns = `uid, email, user_name, display_name, active, created_at, version, manager, external_id`
 
-func scanUser(r row, u *identity.User) error {
-	var active, created int64
-	err := r.Scan(&u.UID, &u.Email, &u.UserName, &u.DisplayName, &active, &created)
-	u.Active, u.CreatedAt = active != 0, fromMillis(created)
+func scanUser(r row, u *identity.User, more ...any) error {
+	var active, created, version int64
+	err := r.Scan(append([]any{&u.UID, &u.Email, &u.UserName, &u.DisplayName, &active, &created, &version, &u.Manager, &u.ExternalID}, more...)...)
+	u.Active, u.CreatedAt, u.Version = active != 0, fromMillis(created), uint64(version)
+	return err
+}
+
+// scanWholeUser reads the attributes too, which come after userColumns.
+func scanWholeUser(r row, u *identity.User) error {
+	var attributes sql.NullString
+	err := scanUser(r, u, &attributes)
+	u.Attributes = fromNullJSON(attributes)
 	return err
 }
 
 // user reads a person whole, without memberships that have expired.
 func (t *tx) user(uid string) (identity.User, bool, error) {
+	return t.userBy(uid, `, attributes`, scanWholeUser)
+}
+
+// userWithoutAttributes reads a person as the snapshot has them.
+func (t *tx) userWithoutAttributes(uid string) (identity.User, bool, error) {
+	return t.userBy(uid, ``, func(r row, u *identity.User) error { return scanUser(r, u) })
+}
+
+func (t *tx) userBy(uid, columns string, scan func(row, *identity.User) error) (identity.User, bool, error) {
 	var u identity.User
 	found := false
-	err := t.each(`SELECT `+userColumns+` FROM users WHERE uid = ?`, []any{uid}, func(r row) error {
+	err := t.each(`SELECT `+userColumns+columns+` FROM users WHERE uid = ?`, []any{uid}, func(r row) error {
 		found = true
-		return scanUser(r, &u)
+		return scan(r, &u)
 	})
 	if err != nil || !found {
 		return u, false, err
 	}
 	one := []identity.User{u}
-	if err := t.completeUsers(one); err != nil {
+	if err := t.completeUsers(one, everybody); err != nil {
 		return u, false, err
 	}
 	return one[0], true, nil
 }
 
-// completeUsers adds identities and memberships to users that are sorted by uid
-// and have no others between them.
-func (t *tx) completeUsers(users []identity.User) error {
+// everybody says that between the first and the last of a sorted list of users
+// there is nobody who is not in it.
+const everybody = ""
+
+// completeUsers adds identities and memberships to users that are sorted by uid.
+// Where there are others between them, among tells whom to read: a condition on
+// user_uid with its arguments.
+func (t *tx) completeUsers(users []identity.User, among string, args ...any) error {
 	if len(users) == 0 {
 		return nil
 	}
-	first, last := users[0].UID, users[len(users)-1].UID
+	args = append([]any{users[0].UID, users[len(users)-1].UID}, args...)
 	at := follower(users)
-	err := t.each(`SELECT user_uid, issuer, subject, linked_at FROM user_identities WHERE user_uid >= ? AND user_uid <= ? ORDER BY user_uid, issuer, subject`,
-		[]any{first, last}, func(r row) error {
+	err := t.each(`SELECT user_uid, issuer, subject, linked_at FROM user_identities WHERE user_uid >= ? AND user_uid <= ?`+among+` ORDER BY user_uid, issuer, subject`,
+		args, func(r row) error {
 			var uid string
 			var id identity.UserIdentity
 			var linked int64
@@ -67,8 +89,8 @@ func (t *tx) completeUsers(users []identity.User) error {
 	}
 	at = follower(users)
 	return t.each(`SELECT user_uid, team, source, manager, expires_at FROM memberships
-		WHERE user_uid >= ? AND user_uid <= ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY user_uid, team, source`,
-		[]any{first, last, t.now.UnixMilli()}, func(r row) error {
+		WHERE user_uid >= ? AND user_uid <= ?`+among+` AND (expires_at IS NULL OR expires_at > ?) ORDER BY user_uid, team, source`,
+		append(args, t.now.UnixMilli()), func(r row) error {
 			var uid string
 			var m identity.Membership
 			var manager int64
@@ -154,6 +176,7 @@ func (db *Database) Users(ctx context.Context, after string, limit int) ([]ident
 // normalUser is a user as the store keeps it, so that two can be compared.
 func normalUser(u identity.User, now time.Time) identity.User {
 	u.Email, u.UserName, u.CreatedAt = v1.NormalizeEmail(u.Email), strings.TrimSpace(u.UserName), stamp(u.CreatedAt)
+	u.Manager = normalManager(u.Manager)
 	ids := slices.Clone(u.Identities)
 	for i := range ids {
 		if ids[i].LinkedAt.IsZero() {
@@ -211,10 +234,20 @@ func (c *commit) putUser(given *identity.User) error {
 	}
 	keepTimes(&want, &old, found, c.now)
 	want = normalUser(want, c.now)
+	if want.Attributes, err = normalAttributes(want.Attributes); err != nil {
+		return err
+	}
+	want.Version = old.Version
 	c.written = append(c.written, func() { *given = want })
+	if !want.Active {
+		if err := c.silence(want.UID); err != nil {
+			return err
+		}
+	}
 	if found && sameUser(&old, &want) {
 		return nil
 	}
+	want.Version = c.nextVersion(old.Version)
 	if err := c.checkUnique(&want, found); err != nil {
 		return err
 	}
@@ -270,6 +303,12 @@ func (c *commit) checkUnique(u *identity.User, known bool) error {
 			return conflictOr(err, "userName", "another user has this user name")
 		}
 	}
+	if u.ExternalID != "" {
+		found, err := c.one(`SELECT uid FROM users WHERE manager = ? AND external_id = ? AND external_id <> '' AND uid <> ?`, []any{u.Manager, u.ExternalID, u.UID}, &uid)
+		if found || err != nil {
+			return conflictOr(err, "externalId", "another user of this directory has this external id")
+		}
+	}
 	for _, id := range u.Identities {
 		found, err := c.one(`SELECT user_uid FROM user_identities WHERE issuer = ? AND subject = ? AND user_uid <> ?`, []any{id.Issuer, id.Subject, u.UID}, &uid)
 		if found || err != nil {
@@ -293,8 +332,8 @@ func (c *commit) writeUser(u *identity.User, known bool) error {
 	key := sql.NullString{String: userNameKey(u), Valid: u.UserName != ""}
 	var err error
 	if known {
-		_, err = c.exec(`UPDATE users SET email = ?, user_name = ?, user_name_key = ?, display_name = ?, active = ? WHERE uid = ?`,
-			u.Email, u.UserName, key, u.DisplayName, flag(u.Active), u.UID)
+		_, err = c.exec(`UPDATE users SET email = ?, user_name = ?, user_name_key = ?, display_name = ?, active = ?, version = ?, manager = ?, external_id = ?, attributes = ? WHERE uid = ?`,
+			u.Email, u.UserName, key, u.DisplayName, flag(u.Active), int64(u.Version), u.Manager, u.ExternalID, nullJSON(u.Attributes), u.UID)
 		for _, table := range []string{"user_identities", "memberships"} {
 			if err == nil {
 				_, err = c.exec(`DELETE FROM `+table+` WHERE user_uid = ?`, u.UID)
@@ -323,8 +362,8 @@ func (c *commit) writeUser(u *identity.User, known bool) error {
 
 func (t *tx) insertUser(u *identity.User) error {
 	key := sql.NullString{String: userNameKey(u), Valid: u.UserName != ""}
-	_, err := t.exec(`INSERT INTO users (`+userColumns+`, user_name_key) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		u.UID, u.Email, u.UserName, u.DisplayName, flag(u.Active), u.CreatedAt.UnixMilli(), key)
+	_, err := t.exec(`INSERT INTO users (`+userColumns+`, attributes, user_name_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		u.UID, u.Email, u.UserName, u.DisplayName, flag(u.Active), u.CreatedAt.UnixMilli(), int64(u.Version), u.Manager, u.ExternalID, nullJSON(u.Attributes), key)
 	return err
 }
 

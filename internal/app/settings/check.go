@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -43,8 +42,7 @@ func checkText(rule, v string) error {
 	case "url":
 		return checkExternalURL(v)
 	case "database":
-		_, _, err := sqlitePath(v)
-		return err
+		return checkDatabase(v)
 	case "redis":
 		return errors.New("is not in this version: counters are in memory; run one replica, and leave this out")
 	case "logs":
@@ -130,29 +128,6 @@ func checkExternalURL(v string) error {
 	return nil
 }
 
-// sqlitePath reads database.url. It never repeats the URL, which may hold a
-// password.
-func sqlitePath(v string) (path string, memory bool, err error) {
-	scheme, rest, ok := strings.Cut(v, ":")
-	switch scheme = strings.ToLower(scheme); {
-	case !ok:
-		return "", false, errors.New("is not a URL; write it like sqlite:///var/lib/gatehouse/gatehouse.db")
-	case scheme == "postgres" || scheme == "postgresql":
-		return "", false, errors.New("PostgreSQL is not in this version: this build has SQLite only (sqlite:///path/to/gatehouse.db)")
-	case scheme != "sqlite":
-		return "", false, fmt.Errorf("the scheme %q is not known; use sqlite:///path/to/gatehouse.db", scheme)
-	case rest == ":memory:":
-		return "", true, nil
-	case strings.HasPrefix(rest, "//") && !strings.HasPrefix(rest, "///"):
-		return "", false, errors.New("an absolute path has three slashes: sqlite:///path/to/gatehouse.db; a relative one has none: sqlite:gatehouse.db")
-	}
-	path = strings.TrimPrefix(rest, "//")
-	if path == "" || strings.HasSuffix(path, "/") || strings.ContainsAny(path, "?#\x00") {
-		return "", false, errors.New("does not name a file; write it like sqlite:///var/lib/gatehouse/gatehouse.db")
-	}
-	return filepath.Clean(path), false, nil
-}
-
 // checkMasterKey never repeats the value: it may be a key by mistake.
 func checkMasterKey(v string) error {
 	kind, rest, ok := strings.Cut(v, ":")
@@ -206,6 +181,10 @@ func (l *loader) together(s *Settings, env environ, dev bool) {
 	if _, port, err := splitAddress(s.Ops.Address); err == nil && port != 0 && s.Ops.Address == s.Server.Address {
 		l.errorf(s.Origin("ops.address"), "is the same as server.address")
 	}
+	if _, ok := s.Database.Postgres(); ok && s.Secrets.MasterKey == "" {
+		l.errorf("secrets.masterKey", "must be given with PostgreSQL ("+s.Origin("database.url")+"), as file:PATH or env:NAME (GATEHOUSE_SECRETS_MASTER_KEY, --secrets-master-key): "+
+			"every replica needs the same key, so none is made; openssl rand -base64 32 makes one")
+	}
 	if !s.Compat.AuthEnabled && !IsLoopback(s.Server.Address) {
 		l.errorf(authSwitchName(env)+"=false", "is refused because "+s.Origin("server.address")+" ("+s.Server.Address+
 			") is not a loopback address: anybody could use the models; listen on 127.0.0.1, or leave authentication on")
@@ -242,6 +221,7 @@ func (l *loader) remarks(s *Settings, env environ) {
 	if u, err := url.Parse(s.Server.ExternalURL); err == nil && u.Scheme == "http" && !safehttp.IsLoopbackHost(u.Hostname()) {
 		l.notice(s.Origin("server.externalURL"), "plain http: tokens can be read on the way; put TLS in front")
 	}
+	l.databaseRemarks(s)
 	if !s.Compat.AuthEnabled {
 		l.notice(authSwitchName(env)+"=false", "authentication is off: anybody on this machine can use the models")
 	}

@@ -8,21 +8,12 @@ import (
 	"strings"
 )
 
-// SQLite returns the path of the database file, or memory = true for a database
-// that ends with the process.
-func (d Database) SQLite() (path string, memory bool) {
-	path, memory, err := sqlitePath(d.URL)
-	if err != nil { // Load has refused it
-		return "", true
-	}
-	return path, memory
-}
-
 // DataDir is the directory of the database, where the master key, the bootstrap
-// token and the last snapshot are by default; empty for a database in memory.
+// token and the last snapshot are by default; empty for a database in memory and
+// for PostgreSQL.
 func (s Settings) DataDir() string {
-	path, memory := s.Database.SQLite()
-	if memory {
+	path, noFile := s.Database.SQLite()
+	if noFile {
 		return ""
 	}
 	return filepath.Dir(path)
@@ -30,7 +21,8 @@ func (s Settings) DataDir() string {
 
 // MasterKeyRef returns the reference to the master key, and whether the file may
 // be made at first start. It is empty for a database in memory without a
-// setting: then a key of the process's own life will do.
+// setting: then a key of the process's own life will do. With PostgreSQL Load has
+// seen to it that there is a setting.
 func (s Settings) MasterKeyRef() (ref string, create bool) {
 	switch dir := s.DataDir(); {
 	case s.Secrets.MasterKey != "":

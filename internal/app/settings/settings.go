@@ -78,7 +78,7 @@ type Ops struct {
 
 // Database is where configuration and records are kept.
 type Database struct {
-	URL string `name:"url" default:"sqlite:///var/lib/gatehouse/gatehouse.db" dev:"sqlite:.gatehouse/gatehouse.db" check:"database" secret:"true" doc:"sqlite:///absolute/path, sqlite:relative/path, or sqlite::memory: for none that lasts."`
+	URL string `name:"url" default:"sqlite:///var/lib/gatehouse/gatehouse.db" dev:"sqlite:.gatehouse/gatehouse.db" check:"database" secret:"true" doc:"sqlite:///absolute/path, sqlite:relative/path, sqlite::memory: for none that lasts, or postgres://user:password@host:5432/database?sslmode=verify-full, which several replicas can share."`
 }
 
 // Redis is shared counters.
@@ -98,7 +98,7 @@ type Manifests struct {
 
 // Secrets is the master key, and which references may be used.
 type Secrets struct {
-	MasterKey  string   `name:"masterKey" check:"masterKey" secret:"true" shown:"a file beside the database, made at first start (0600)" doc:"What seals stored secrets: file:PATH or env:NAME, never the key itself."`
+	MasterKey  string   `name:"masterKey" check:"masterKey" secret:"true" shown:"a file beside the database, made at first start (0600); with PostgreSQL none" doc:"What seals stored secrets: file:PATH or env:NAME, never the key itself. With PostgreSQL it must be given, the same for every replica."`
 	AllowEnv   []string `name:"allowEnv" check:"allowEnv" doc:"Environment variables (or PREFIX*) that resources made through the API may refer to."`
 	AllowFiles []string `name:"allowFiles" check:"allowFiles" doc:"Files (or directories that end in /) that resources made through the API may refer to."`
 }
@@ -110,7 +110,7 @@ type Snapshot struct {
 
 // Bootstrap is the first administrator's way in.
 type Bootstrap struct {
-	TokenFile string `name:"tokenFile" shown:"beside the database" doc:"Where, with an empty database, a one-time admin token is written (0600)."`
+	TokenFile string `name:"tokenFile" shown:"beside the database; with PostgreSQL none" doc:"Where, with an empty database, a one-time admin token is written (0600)."`
 }
 
 // Log is the process's own log.

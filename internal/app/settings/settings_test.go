@@ -204,7 +204,10 @@ func TestRefusalsNameTheSettingInTheFormGiven(t *testing.T) {
 		{"any host", settings.Flags{"server-allowed-hosts": "*"}, nil, "", `--server-allowed-hosts: "\*" is not a host; .*`},
 		{"any origin", settings.Flags{"server-cors-origins": "*"}, nil, "", `--server-cors-origins: "\*" is not an origin; .*`},
 		{"origin with path", settings.Flags{"server-cors-origins": "https://a.example/"}, nil, "", `--server-cors-origins: .* is not an origin; .*`},
-		{"postgres", nil, []string{"GATEHOUSE_DATABASE_URL=postgres://u:hunter2@db/g"}, "", `GATEHOUSE_DATABASE_URL: PostgreSQL is not in this version: this build has SQLite only .*`},
+		{"postgres without a key", nil, []string{"GATEHOUSE_DATABASE_URL=postgres://u:hunter2@db/g"}, "", `secrets.masterKey: must be given with PostgreSQL \(GATEHOUSE_DATABASE_URL\), as file:PATH or env:NAME .*`},
+		{"postgres without a host", settings.Flags{"database-url": "postgres:///g", "secrets-master-key": "env:K"}, nil, "", `--database-url: names no host; .*`},
+		{"postgres without a database", settings.Flags{"database-url": "postgresql://h/", "secrets-master-key": "env:K"}, nil, "", `--database-url: names no database; .*`},
+		{"postgres with a bad port", settings.Flags{"database-url": "postgres://u:hunter2@h:port/g", "secrets-master-key": "env:K"}, nil, "", `--database-url: is not a PostgreSQL URL; .*`},
 		{"database scheme", settings.Flags{"database-url": "mysql://db"}, nil, "", `--database-url: the scheme "mysql" is not known; .*`},
 		{"two slashes", settings.Flags{"database-url": "sqlite://var/g.db"}, nil, "", `--database-url: an absolute path has three slashes: .*`},
 		{"no database file", settings.Flags{"database-url": "sqlite:///var/lib/"}, nil, "", `--database-url: does not name a file; .*`},
@@ -288,6 +291,40 @@ func TestSecurityURLsWithPasswordsAreNotRepeated(t *testing.T) {
 	}
 }
 
+func TestPostgresIsTakenAsItsDriverTakesIt(t *testing.T) {
+	for url, notices := range map[string][]string{
+		"postgres://u:hunter2@127.0.0.1:5432/g":                              {"bootstrap.tokenFile"},
+		"PostgreSQL://u:p%40ss@localhost/g?sslmode=disable":                  {"bootstrap.tokenFile"},
+		"postgres://u:hunter2@db.example/g":                                  {"--database-url", "bootstrap.tokenFile"},
+		"postgres://u:hunter2@db.example/g?sslmode=require":                  {"--database-url", "bootstrap.tokenFile"},
+		"postgres://u:hunter2@db.example/g?sslmode=verify-full&sslrootcert=": {"bootstrap.tokenFile"},
+		"postgres:///g?host=/run/postgresql":                                 {"bootstrap.tokenFile"},
+	} {
+		s, got, err := load(t, settings.Flags{"database-url": url, "secrets-master-key": "env:K"}, nil, "")
+		if err != nil {
+			t.Errorf("%s: %v", url, err)
+			continue
+		}
+		_, rest, _ := strings.Cut(url, ":")
+		if u, ok := s.Database.Postgres(); !ok || !strings.HasPrefix(u, "postgres") || !strings.HasSuffix(u, rest) {
+			t.Errorf("%s became %s, %v", url, u, ok)
+		}
+		var settings []string
+		for _, n := range got {
+			settings = append(settings, n.Setting)
+			if strings.Contains(n.String(), "hunter2") {
+				t.Errorf("%s: %s", url, n)
+			}
+		}
+		if d := cmp.Diff(notices, settings); d != "" {
+			t.Errorf("%s: %s", url, d)
+		}
+	}
+	if _, ok := (settings.Database{URL: "sqlite:postgres:"}).Postgres(); ok {
+		t.Error("a file is no server")
+	}
+}
+
 func TestDevHasItsOwnDefaultsAndRefusesOtherMachines(t *testing.T) {
 	s, _, err := settings.LoadDev(nil, nil, "")
 	if err != nil || s.Database.URL != "sqlite:.gatehouse/gatehouse.db" || s.Log.Format != "text" {
@@ -315,8 +352,13 @@ func TestPlacesFollowTheDatabase(t *testing.T) {
 		"sqlite:///var/lib/g/g.db": {Path: "/var/lib/g/g.db", Key: "file:/var/lib/g/master.key", Token: "/var/lib/g/bootstrap.token", Create: true},
 		"sqlite:./g.db":            {Path: "g.db", Key: "file:master.key", Token: "bootstrap.token", Create: true},
 		"sqlite::memory:":          {Memory: true},
+		"postgres://h/g":           {Memory: true, Key: "env:K"},
 	} {
-		s, _, err := load(t, settings.Flags{"database-url": url}, nil, "")
+		flags := settings.Flags{"database-url": url}
+		if strings.HasPrefix(url, "postgres") {
+			flags["secrets-master-key"] = "env:K"
+		}
+		s, _, err := load(t, flags, nil, "")
 		if err != nil {
 			t.Error(err)
 			continue

@@ -95,6 +95,10 @@ func TestSecurityPeopleAreRemovedForGood(t *testing.T) {
 	w.want(w.do("admin", "PUT", "/users/member@example.com", `{"active":false}`), 200, `"active":false`)
 	w.want(w.do("member", "GET", "/me", ""), 401)
 	w.want(w.do("admin", "PUT", "/users/member@example.com", `{"active":true,"displayName":"M"}`), 200)
+	w.want(w.do("member", "GET", "/me", ""), 401) // what was revoked stays revoked
+	w.commit(t.Context(), &record.Batch{PutTokens: []identity.Token{{
+		Kind: identity.TokenPersonal, Name: "new", Owner: "uid-member", Digest: identity.DigestOf(w.renew("member")), ExpiresAt: time.Now().Add(time.Hour),
+	}}})
 	w.want(w.do("member", "GET", "/me", ""), 200)
 	w.commit(t.Context(), &record.Batch{PutUsers: []identity.User{{
 		UID: "uid-member", Email: "member@example.com", Active: true,

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -51,6 +50,8 @@ type People interface {
 	User(ctx context.Context, uid string) (identity.User, error)
 	UserByEmail(ctx context.Context, email string) (identity.User, error)
 	Users(ctx context.Context, after string, limit int) ([]identity.User, error)
+	// Members lists those who have a membership of a team, by uid.
+	Members(ctx context.Context, team, after string, limit int) ([]identity.User, error)
 }
 
 // Tokens reads tokens, which are not secret: everything but themselves.
@@ -77,7 +78,7 @@ type Sealer interface {
 	Digest(plaintext string, associatedData []byte) string
 }
 
-// Options are what an API needs. All are required but Logs, RequestID, Now and Log.
+// Options are what an API needs. All are required but Browsers, Logs, RequestID, Now and Log.
 type Options struct {
 	Snapshots     Snapshots
 	Authenticator Authenticator
@@ -87,6 +88,8 @@ type Options struct {
 	People        People
 	Tokens        Tokens
 	Audit         AuditLog
+	// Browsers may be nil: then there are no sessions, and cookies mean nothing.
+	Browsers Browsers
 	// Logs may be nil: then there is no /logs.
 	Logs   Logs
 	Sealer Sealer
@@ -112,9 +115,6 @@ type API struct {
 	openapi []byte
 
 	refusals refusals
-	// people is held from reading a person to writing them, so that of two who
-	// write one does not undo the other: least of all a deactivation.
-	people sync.Mutex
 }
 
 // New returns the control API. The error is a mistake in an operation's
@@ -136,7 +136,8 @@ func New(opt Options) (*API, error) {
 	})
 	a.huma = huma.NewAPI(huma.Config{OpenAPI: a.description()}, humago.NewAdapter(a.mux, ""))
 	groups := []func() []operation{
-		a.resourceOperations, a.applyOperations, a.userOperations, a.tokenOperations, a.selfOperations, a.explainOperations, a.auditOperations,
+		a.resourceOperations, a.applyOperations, a.userOperations, a.memberOperations, a.sessionOperations, a.tokenOperations, a.directoryOperations,
+		a.selfOperations, a.explainOperations, a.auditOperations,
 	}
 	for _, group := range groups {
 		for _, op := range group() {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -55,29 +56,50 @@ func (a *API) begin(w http.ResponseWriter, r *http.Request, op *operation) (*cal
 	h.Set("X-Request-Id", c.id)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	browser := r.WithContext(r.Context())
+	browser.Header = r.Header.Clone()
 	r.Header.Del("Cookie")
 	addr := a.opt.Addr(r)
 	if addr.IsValid() {
 		c.addr = addr.String()
 	}
 	cred := authn.FromHeader(r.Header, addr)
-	err := c.authenticate(cred, addr)
+	err := c.authenticate(cred, addr, browser)
 	if err == nil && op != nil && op.Body != nil {
 		c.receive()
-		err = c.authenticate(cred, addr)
+		err = c.authenticate(cred, addr, browser)
 	}
 	return c, err
 }
 
+// signedIn finds out whose browser asks, where no token is sent.
+func (c *call) signedIn(browser *http.Request) error {
+	none := identity.Errorf(identity.CodeNoCredential, "send a token: Authorization: Bearer TOKEN")
+	if c.opt.Browsers == nil {
+		return none
+	}
+	p, g, s, err := c.opt.Browsers.Visit(browser)
+	switch {
+	case errors.Is(err, &identity.Error{Code: identity.CodeNoCredential}):
+		return none
+	case err != nil:
+		return err
+	case p == nil || g == nil || s == nil:
+		return errors.New("a session without anybody")
+	}
+	c.caller, c.snap = authn.Caller{Principal: p, Grant: g, Snapshot: s}, s
+	return nil
+}
+
 // authenticate finds out who is asking, under the present configuration.
-func (c *call) authenticate(cred authn.Credential, addr netip.Addr) error {
+func (c *call) authenticate(cred authn.Credential, addr netip.Addr, browser *http.Request) error {
 	c.now, c.caller, c.snap = c.opt.Now(), authn.Caller{}, nil
 	s := c.opt.Snapshots.Load()
 	switch {
 	case len(cred.Authorization)+len(cred.APIKey) == 0:
 		// Not left to the authenticator: with AUTH_ENABLE=false it knows an
 		// anonymous caller, who is nobody here.
-		return identity.Errorf(identity.CodeNoCredential, "send a token: Authorization: Bearer TOKEN")
+		return c.signedIn(browser)
 	case s == nil:
 		return &identity.Error{Code: identity.CodeNoSnapshot, Message: "the configuration is not available yet", RetryAfter: time.Second}
 	}

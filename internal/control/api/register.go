@@ -107,10 +107,11 @@ func (a *API) description() *huma.OpenAPI {
 		Components: &huma.Components{
 			Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 			SecuritySchemes: map[string]*huma.SecurityScheme{
-				"bearer": {Type: "http", Scheme: "bearer", Description: "A token of ours or of an identity provider."},
+				"session": {Type: "apiKey", In: "cookie", Name: "__Host-gatehouse-session", Description: "A signed-in browser; what changes something must come from the same origin."},
+				"bearer":  {Type: "http", Scheme: "bearer", Description: "A token of ours or of an identity provider."},
 			},
 		},
-		Security: []map[string][]string{{"bearer": {}}},
+		Security: []map[string][]string{{"bearer": {}}, {"session": {}}},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
@@ -39,16 +40,16 @@ func (a *API) userOperations() []operation {
 		},
 		{
 			ID: "put-user", Method: http.MethodPut, Path: one, Summary: "Create or change a person by e-mail address", Permission: identity.PermUserUpdate,
-			On: onResource, AuditAction: "user.update", Body: UserWrite{}, Answer: identity.User{}, Status: http.StatusOK, run: (*call).putUser,
+			On: onResource, AuditAction: "user.update", Body: UserWrite{}, Answer: identity.User{}, Status: http.StatusOK, run: retried((*call).putUser),
 		},
 		{
 			ID: "delete-user", Method: http.MethodDelete, Path: one, Summary: "Remove a person for good: tokens are revoked, a tombstone is left",
-			Permission: identity.PermUserDelete, On: onResource, AuditAction: "user.delete", Status: http.StatusNoContent, run: (*call).deleteUser,
+			Permission: identity.PermUserDelete, On: onResource, AuditAction: "user.delete", Status: http.StatusNoContent, run: retried((*call).deleteUser),
 		},
 		{
 			ID: "unlink-user", Method: http.MethodDelete, Path: one + "/identities", Summary: "Forget how identity providers name a person",
 			Permission: identity.PermUserUpdate, On: onResource, AuditAction: "user.unlink", Status: http.StatusNoContent,
-			Query: []query{{"issuer", "Only the identities of this issuer.", text()}}, run: (*call).unlinkUser,
+			Query: []query{{"issuer", "Only the identities of this issuer.", text()}}, run: retried((*call).unlinkUser),
 		},
 	}
 }
@@ -85,30 +86,88 @@ func (c *call) mayUser(perm identity.Permission, email string) error {
 // user finds the person of the path for one of several permissions. One whom
 // the caller may not read is as absent as one who does not exist.
 func (c *call) user(perm identity.Permission) (identity.User, error) {
-	name := c.r.PathValue("user")
-	hidden := identity.Errorf(identity.CodeNotFound, "there is no such user that you may see")
-	var u identity.User
-	var err error
+	u, err := c.find(c.r.PathValue("user"))
+	if err != nil {
+		return u, err
+	}
+	if err := c.mayUser(perm, u.Email); err != nil {
+		if c.mayUser(identity.PermUserRead, u.Email) != nil {
+			return u, hiddenUser()
+		}
+		return u, err
+	}
+	return u, nil
+}
+
+func hiddenUser() error {
+	return identity.Errorf(identity.CodeNotFound, "there is no such user that you may see")
+}
+
+// find reads a person by e-mail address or uid. It asks for no permission.
+func (c *call) find(name string) (u identity.User, err error) {
 	if strings.Contains(name, "@") {
 		u, err = c.opt.People.UserByEmail(c.r.Context(), v1.NormalizeEmail(name))
 	} else {
 		u, err = c.opt.People.User(c.r.Context(), name)
 	}
+	c.about = "user:" + v1.NormalizeEmail(name)
 	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
-		c.about = "user:" + v1.NormalizeEmail(name)
-		return u, hidden
+		return u, hiddenUser()
 	}
-	if err != nil {
-		return u, err
+	if err == nil {
+		c.about = "user:" + u.Email
 	}
-	c.about = "user:" + u.Email
-	if err := c.mayUser(perm, u.Email); err != nil {
-		if c.mayUser(identity.PermUserRead, u.Email) != nil {
-			return u, hidden
+	return u, err
+}
+
+// tries is how often a change of a person begins anew because somebody else's
+// came in between.
+const tries = 8
+
+// retried runs a change again, from reading the person on, as long as others
+// come in between: of two who write one, neither undoes the other, and neither
+// is sent away. With If-Match the caller wants to know instead.
+func retried(run func(*call) (*answer, error)) func(*call) (*answer, error) {
+	return func(c *call) (ans *answer, err error) {
+		for range tries {
+			ans, err = run(c)
+			if c.r.Header.Get("If-Match") != "" || !errors.Is(err, &identity.Error{Code: identity.CodePreconditionFailed}) {
+				return ans, err
+			}
 		}
-		return u, err
+		return nil, err
 	}
-	return u, nil
+}
+
+// writePeople commits what says which versions of people it has read.
+func (c *call) writePeople(b *record.Batch) error {
+	err := c.commit(b)
+	if errors.Is(err, &identity.Error{Code: identity.CodePreconditionFailed}) && c.r.Header.Get("If-Match") == "" {
+		return identity.Wrap(identity.CodeConflict, err, "somebody else changed this a moment ago; look at it and try again")
+	}
+	return err
+}
+
+// matches returns the condition that a person is as they were read, after
+// If-Match, which may ask for a version that was read earlier.
+func (c *call) matches(u *identity.User) ([]record.UserCondition, error) {
+	match, _, err := c.preconditions()
+	if err != nil {
+		return nil, err
+	}
+	if match != "" && match != "*" && match != userVersion(u) {
+		return nil, identity.Errorf(identity.CodePreconditionFailed, "the person is at another version; read them again")
+	}
+	return []record.UserCondition{{UID: u.UID, Version: u.Version}}, nil
+}
+
+// userVersion is the person's ETag, without its quotes.
+func userVersion(u *identity.User) string { return strconv.FormatUint(u.Version, 10) }
+
+// shownUser is a person with their ETag.
+func (c *call) shownUser(u *identity.User) *answer {
+	c.w.Header().Set("ETag", `"`+userVersion(u)+`"`)
+	return &answer{body: *u}
 }
 
 func (c *call) getUser() (*answer, error) {
@@ -116,12 +175,10 @@ func (c *call) getUser() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &answer{body: u}, nil
+	return c.shownUser(&u), nil
 }
 
 func (c *call) putUser() (*answer, error) {
-	c.people.Lock()
-	defer c.people.Unlock()
 	email := v1.NormalizeEmail(c.r.PathValue("user"))
 	c.about = "user:" + email
 	old, err := c.opt.People.UserByEmail(c.r.Context(), email)
@@ -153,6 +210,9 @@ func (c *call) putUser() (*answer, error) {
 	}
 	if err := c.change(&next, &body); err != nil {
 		return nil, err
+	}
+	if strings.HasPrefix(old.Manager, "scim:") && (next.Active || !old.Active) {
+		return nil, identity.Errorf(identity.CodeManagedBy, "the person belongs to %s: change them in the directory; only deactivating is possible here", old.Manager)
 	}
 	return c.writeUser(exists, &old, next)
 }
@@ -194,10 +254,16 @@ func (c *call) writeUser(exists bool, old *identity.User, next identity.User) (*
 	}
 	e.After = asJSON(&next)
 	b := &record.Batch{PutUsers: []identity.User{next}, Audit: []record.AuditEntry{e}}
-	if err := c.commit(b); err != nil {
+	if exists {
+		var err error
+		if b.UserConditions, err = c.matches(old); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.writePeople(b); err != nil {
 		return nil, err
 	}
-	ans := &answer{body: b.PutUsers[0]}
+	ans := c.shownUser(&b.PutUsers[0])
 	if !exists {
 		ans.status = http.StatusCreated
 	}
@@ -205,20 +271,20 @@ func (c *call) writeUser(exists bool, old *identity.User, next identity.User) (*
 }
 
 func (c *call) deleteUser() (*answer, error) {
-	c.people.Lock()
-	defer c.people.Unlock()
 	u, err := c.user(identity.PermUserDelete)
 	if err != nil {
 		return nil, err
 	}
 	e := c.entry("user.delete", c.about, apply.OutcomeDone)
 	e.Before = asJSON(&u)
-	return nil, c.commit(&record.Batch{DeleteUsers: []string{u.UID}, Audit: []record.AuditEntry{e}})
+	was, err := c.matches(&u)
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.writePeople(&record.Batch{UserConditions: was, DeleteUsers: []string{u.UID}, Audit: []record.AuditEntry{e}})
 }
 
 func (c *call) unlinkUser() (*answer, error) {
-	c.people.Lock()
-	defer c.people.Unlock()
 	u, err := c.user(identity.PermUserUpdate)
 	if err != nil {
 		return nil, err
@@ -230,5 +296,9 @@ func (c *call) unlinkUser() (*answer, error) {
 	})
 	e := c.entry("user.unlink", c.about, apply.OutcomeDone)
 	e.Before, e.After = asJSON(&u), asJSON(&next)
-	return nil, c.commit(&record.Batch{PutUsers: []identity.User{next}, Audit: []record.AuditEntry{e}})
+	was, err := c.matches(&u)
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.writePeople(&record.Batch{UserConditions: was, PutUsers: []identity.User{next}, Audit: []record.AuditEntry{e}})
 }

@@ -35,6 +35,8 @@ type world struct {
 	api    *api.API
 	log    *safeBuffer
 	tokens map[string]string // who → token
+
+	browsers *browsers
 }
 
 type safeBuffer struct {
@@ -148,7 +150,9 @@ func newWorldOf(t testing.TB, manager string) *world {
 		t.Fatal(err)
 	}
 	auth := authn.New(authn.Options{Snapshots: w.pub})
+	w.browsers = &browsers{pub: w.pub}
 	w.api, err = api.New(api.Options{
+		Browsers:  w.browsers,
 		Snapshots: w.pub, Authenticator: auth, Explainer: auth, Writer: w.db, Resources: w.db, People: w.db, Tokens: w.db, Audit: w.db, Logs: w.db,
 		Sealer: keys, Allow: secret.Allow{Env: []string{"ALLOWED_KEY"}}, ExternalURL: "https://gatehouse.example.com",
 		Addr: func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.7") },
@@ -184,6 +188,12 @@ func (w *world) seedPeople(ctx context.Context) {
 		Digest: identity.DigestOf(w.tokens["elsewhere"]), ExpiresAt: time.Now().Add(time.Hour), Narrowing: &identity.Narrowing{CIDR: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}},
 	})
 	w.commit(ctx, b)
+}
+
+// renew gives somebody another token, which the caller stores.
+func (w *world) renew(who string) string {
+	w.tokens[who] = identity.NewToken(identity.TokenPersonal)
+	return w.tokens[who]
 }
 
 func (w *world) commit(ctx context.Context, b *record.Batch) {

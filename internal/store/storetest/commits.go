@@ -300,6 +300,10 @@ func checkValue(t *testing.T, f *fixture) {
 	if err != nil || string(v) != "check" {
 		t.Fatalf("check value %q, %v", v, err)
 	}
+	// Of several processes with an empty database one is first; the others are told.
+	if kept, err := f.KeepCheckValue(t.Context(), []byte("another")); err != nil || string(kept) != "check" {
+		t.Fatalf("kept %q, %v; want the first", kept, err)
+	}
 	if f.head().Revision != 0 {
 		t.Fatal("the check value took a revision")
 	}

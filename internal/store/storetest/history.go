@@ -55,8 +55,15 @@ func sinceEqualsLoad(t *testing.T, f *fixture) {
 		}
 		head = next
 		wantSame(t, "the configuration that followed the changes", p, want)
+		for _, tok := range want.Tokens {
+			if u, known := want.Users[tok.Owner]; known && !u.Active || !known && isTombstone(want, tok.Owner) {
+				rt.Fatalf("%s %s lives, and its owner %s does not", tok.Kind, tok.ID, tok.Owner)
+			}
+		}
 	})
 }
+
+func isTombstone(p *picture, uid string) bool { _, found := p.Tombstones[uid]; return found }
 
 func randomBatch(rt *rapid.T, serial *int) *record.Batch {
 	*serial++
@@ -65,7 +72,7 @@ func randomBatch(rt *rapid.T, serial *int) *record.Batch {
 	b := &record.Batch{}
 	for range rapid.IntRange(1, 3).Draw(rt, "acts") {
 		name := fmt.Sprintf("r%d", small("name"))
-		switch rapid.IntRange(0, 8).Draw(rt, "act") {
+		switch rapid.IntRange(0, 11).Draw(rt, "act") {
 		case 0:
 			b.PutResources = append(b.PutResources, team(name, fmt.Sprint(small("label")), fmt.Sprintf("u%d@example.com", small("member"))))
 		case 1:
@@ -79,6 +86,7 @@ func randomBatch(rt *rapid.T, serial *int) *record.Batch {
 			u := user(uidOf(rapid.IntRange(0, 20).Draw(rt, "uid")), fmt.Sprintf("u%d@example.com", small("email")), fmt.Sprintf("https://idp|%d", small("subject")))
 			u.Active = small("active") > 0
 			u.Memberships = []identity.Membership{{Team: name, Source: "manual"}}
+			u.Manager, u.ExternalID = rapid.SampledFrom([]string{"", "scim:okta"}).Draw(rt, "manager"), fmt.Sprint(small("external id"))
 			b.PutUsers = append(b.PutUsers, u)
 		case 5:
 			b.DeleteUsers = append(b.DeleteUsers, uidOf(rapid.IntRange(0, 20).Draw(rt, "gone")))
@@ -86,6 +94,11 @@ func randomBatch(rt *rapid.T, serial *int) *record.Batch {
 			b.PutTokens = append(b.PutTokens, token(fmt.Sprintf("t-%d-%d", n, len(b.PutTokens)), uidOf(rapid.IntRange(0, 20).Draw(rt, "owner"))))
 		case 8:
 			b.RevokeTokens = append(b.RevokeTokens, fmt.Sprintf("t-%d-0", rapid.IntRange(max(1, n-5), n).Draw(rt, "revoked")))
+		case 9, 10:
+			b.PutSessions = append(b.PutSessions, session(fmt.Sprintf("s-%d-%d", n, len(b.PutSessions)), uidOf(rapid.IntRange(0, 20).Draw(rt, "signed in"))))
+		case 11:
+			b.EndSessions = append(b.EndSessions, record.SessionEnd{ID: fmt.Sprintf("s-%d-0", rapid.IntRange(max(1, n-5), n).Draw(rt, "ended")), By: "admin"})
+			b.LiftTombstones = append(b.LiftTombstones, uidOf(rapid.IntRange(0, 20).Draw(rt, "lifted")))
 		}
 	}
 	if small("futurism") == 0 {

@@ -58,6 +58,9 @@ func usersKeptWhole(t *testing.T, f *fixture) {
 	f.commit(&record.Batch{PutUsers: []identity.User{less}})
 	rows := f.since(before)
 	less.CreatedAt, less.Identities[0].LinkedAt = start(), start()
+	if less.Version = rows.Users[0].Version; less.Version <= got.Version {
+		t.Fatalf("version %d after %d", less.Version, got.Version)
+	}
 	wantSame(t, "the deactivated user", rows, &identity.Rows{Users: []identity.User{less}})
 	_, err := f.User(t.Context(), "nobody")
 	wantCode(t, err, identity.CodeNotFound)
@@ -371,7 +374,7 @@ func arrivalsAtOnce(t *testing.T, f *fixture) {
 	}
 	u := p.Users[uids[0]]
 	want := identity.User{
-		UID: u.UID, Email: "ada@example.com", DisplayName: "Somebody", Active: true, CreatedAt: start(),
+		UID: u.UID, Email: "ada@example.com", DisplayName: "Somebody", Active: true, CreatedAt: start(), Version: u.Version,
 		Identities: []identity.UserIdentity{{Issuer: "https://a", Subject: "1", LinkedAt: start()}},
 	}
 	wantSame(t, "the user", u, want)

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"testing"
@@ -17,6 +18,8 @@ func recordTests() map[string]func(*testing.T, *fixture) {
 		"TestSecurityNobodysRequestsAreNotEverybodys": nobodysRequests,
 		"TestOldRequestsAreRemoved":                   oldRequests,
 		"TestRequestsWrittenOutOfOrderAreRemoved":     outOfOrder,
+		"TestStrangeTextDoesNotStopOthersRecords":     strangeText,
+		"TestRecordsWrittenAtOnceAreAllKept":          recordsAtOnce,
 	}
 }
 
@@ -163,4 +166,43 @@ func outOfOrder(t *testing.T, f *fixture) {
 		t.Fatal(err)
 	}
 	wantSame(t, "requests", ids(got), []string{"next", "late"})
+}
+
+// strangeText: callers name models, with any bytes.
+func strangeText(t *testing.T, f *fixture) {
+	strange := record.Request{ID: "strange \x00\xff", At: start(), UID: "u-1", Model: "a\x00b\xffc", Account: "\xf0\x28", Team: "\x00", Metadata: "\x00"}
+	plain := record.Request{ID: "plain", At: start(), UID: "u-1", Model: "a/b"}
+	if err := f.AppendRequests(t.Context(), []record.Request{strange, plain}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := f.Requests(t.Context(), "u-1", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, "records", ids(got), []string{plain.ID, strange.ID})
+}
+
+func recordsAtOnce(t *testing.T, f *fixture) {
+	const racers, each = 4, 20
+	for _, err := range race(racers, func(i int) error {
+		for j := range each {
+			list := []record.Request{{ID: fmt.Sprint(i, "-", j), At: start(), UID: fmt.Sprint("u-", i)}, {ID: "other", At: start(), UID: "u-other"}}
+			if err := f.AppendRequests(context.WithoutCancel(t.Context()), list); err != nil {
+				return err
+			}
+		}
+		return nil
+	}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range racers {
+		if got, err := f.Requests(t.Context(), fmt.Sprint("u-", i), 0); err != nil || len(got) != each {
+			t.Fatalf("%d records of writer %d, %v; want %d", len(got), i, err, each)
+		}
+	}
+	if got, err := f.Requests(t.Context(), "u-other", 0); err != nil || len(got) != racers*each {
+		t.Fatalf("%d records of all writers, %v; want %d", len(got), err, racers*each)
+	}
 }

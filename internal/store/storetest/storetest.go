@@ -43,6 +43,31 @@ type People interface {
 	Users(ctx context.Context, after string, limit int) ([]identity.User, error)
 }
 
+// Directories is how the people of one manager are found.
+type Directories interface {
+	UserOf(ctx context.Context, manager, attribute, value string) (identity.User, error)
+	UsersOf(ctx context.Context, manager, after string, limit int) ([]identity.User, error)
+	UserBefore(ctx context.Context, manager string, leaveOut int) (string, error)
+	CountUsersOf(ctx context.Context, manager string) (int, error)
+}
+
+// Sessions is how signed-in browsers are found.
+type Sessions interface {
+	Session(ctx context.Context, id string) (identity.Session, error)
+	SessionByDigest(ctx context.Context, d identity.Digest) (identity.Session, error)
+	Sessions(ctx context.Context, userUID string) ([]identity.Session, error)
+	SessionsAt(ctx context.Context, issuer, subject, providerSession string) ([]identity.Session, error)
+	TouchSession(ctx context.Context, id string, at time.Time, idle time.Duration) (bool, error)
+}
+
+// Once is what one of many does, and all see.
+type Once interface {
+	Claim(ctx context.Context, scope, id string, until time.Time) error
+	PutKey(ctx context.Context, name string, sealed []byte) ([]byte, error)
+	Key(ctx context.Context, name string) ([]byte, error)
+	KeepCheckValue(ctx context.Context, value []byte) ([]byte, error)
+}
+
 // Tokens is how tokens are read.
 type Tokens interface {
 	Token(ctx context.Context, id string) (identity.Token, error)
@@ -73,6 +98,9 @@ type Store interface {
 	Configuration
 	Resources
 	People
+	Directories
+	Sessions
+	Once
 	Tokens
 	Records
 	Upkeep
@@ -92,6 +120,7 @@ type Backend struct {
 func Run(t *testing.T, b Backend) {
 	for _, group := range []map[string]func(*testing.T, *fixture){
 		resourceTests(), commitTests(), userTests(), tokenTests(), directoryTests(), historyTests(), recordTests(),
+		personTests(), sessionTests(), onceTests(),
 	} {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) { test(t, newFixture(t, b)) })

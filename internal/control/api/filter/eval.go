@@ -6,17 +6,6 @@ import (
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 )
 
-type operator string
-
-const (
-	opEqual    operator = "eq"
-	opNotEqual operator = "ne"
-	opContains operator = "co"
-	opStarts   operator = "sw"
-	opEnds     operator = "ew"
-	opPresent  operator = "pr"
-)
-
 // attr reads one attribute of a resource; ok is false where it is not set.
 type attr func(v1.Resource) (value string, ok bool)
 
@@ -60,11 +49,29 @@ type (
 	notNode     struct{ n node }
 	compareNode struct {
 		attr  attr
-		op    operator
+		op    Op
 		value string
 		null  bool
 	}
 )
+
+// compile binds what was read to resources. Parse has looked at every name.
+func compile(e Expr) node {
+	switch e := e.(type) {
+	case And:
+		return andNode{compile(e.Left), compile(e.Right)}
+	case Or:
+		return orNode{compile(e.Left), compile(e.Right)}
+	case Not:
+		return notNode{compile(e.Inner)}
+	case Compare:
+		get, _ := attribute(e.Path)
+		text, _ := e.Value.(string)
+		return compareNode{attr: get, op: e.Op, value: text, null: e.Op != Present && e.Value == nil}
+	default:
+		return nil // a value path: only the full grammar has them
+	}
+}
 
 // Match reports whether a resource satisfies the filter.
 func (f Filter) Match(r v1.Resource) bool { return f.root == nil || f.root.matches(r) }
@@ -77,17 +84,17 @@ func (n compareNode) matches(r v1.Resource) bool {
 	v, ok := n.attr(r)
 	equal := ok && !n.null && v == n.value || n.null && !ok
 	switch n.op {
-	case opPresent:
+	case Present:
 		return ok
-	case opEqual:
+	case Equal:
 		return equal
-	case opNotEqual:
+	case NotEqual:
 		return !equal
-	case opContains:
+	case Contains:
 		return ok && strings.Contains(v, n.value)
-	case opStarts:
+	case Starts:
 		return ok && strings.HasPrefix(v, n.value)
-	case opEnds:
+	case Ends:
 		return ok && strings.HasSuffix(v, n.value)
 	default:
 		return false

@@ -26,31 +26,65 @@ type Filter struct {
 	root node
 }
 
-// Parse reads a filter; the empty text matches everything. An error is an *Error.
+// Parse reads a filter over resources; the empty text matches everything. An
+// error is an *Error.
 func Parse(text string) (Filter, error) {
 	if strings.TrimSpace(text) == "" {
 		return Filter{}, nil
 	}
-	if len(text) > maxLength {
-		return Filter{}, &Error{Message: fmt.Sprintf("the filter is longer than %d bytes", maxLength)}
-	}
-	if !utf8.ValidString(text) {
-		return Filter{}, &Error{Message: "the filter is not UTF-8"}
-	}
-	p := &parser{text: text}
-	n, err := p.or(0)
+	p := &parser{known: resourceAttribute}
+	e, err := p.whole(text)
 	if err != nil {
 		return Filter{}, err
 	}
-	if p.space(); p.at < len(p.text) {
-		return Filter{}, p.errorf(p.at, "expected and, or, or the end")
-	}
-	return Filter{root: n}, nil
+	return Filter{root: compile(e)}, nil
 }
 
+// resourceAttribute says what is wrong with an attribute's name, if anything is.
+func resourceAttribute(name string) string {
+	if _, ok := attribute(name); ok {
+		return ""
+	}
+	return fmt.Sprintf("%q cannot be filtered by; use kind, apiVersion, metadata.name, metadata.uid, metadata.manager, metadata.labels.KEY or metadata.annotations.KEY", name)
+}
+
+// whole reads a text to its end.
+func (p *parser) whole(text string) (Expr, error) {
+	if err := p.begin(text); err != nil {
+		return nil, err
+	}
+	e, err := p.or(0)
+	if err != nil {
+		return nil, err
+	}
+	if p.space(); p.at < len(p.text) {
+		return nil, p.errorf(p.at, "expected and, or, or the end")
+	}
+	return e, nil
+}
+
+func (p *parser) begin(text string) error {
+	p.text = text
+	if len(text) > maxLength {
+		return &Error{Message: fmt.Sprintf("the filter is longer than %d bytes", maxLength)}
+	}
+	if !utf8.ValidString(text) {
+		return &Error{Message: "the filter is not UTF-8"}
+	}
+	return nil
+}
+
+// parser reads the one grammar; what SCIM has and the control API has not is
+// behind full.
 type parser struct {
 	text string
 	at   int
+	// full permits gt, ge, lt and le, numbers and booleans, and value paths.
+	full bool
+	// within a value path there is no other.
+	within bool
+	// known says what is wrong with an attribute's name; nil knows all.
+	known func(name string) string
 }
 
 func (p *parser) errorf(at int, format string, args ...any) *Error {
@@ -96,7 +130,7 @@ func (p *parser) symbol(c byte) bool {
 	return true
 }
 
-func (p *parser) or(depth int) (node, error) {
+func (p *parser) or(depth int) (Expr, error) {
 	left, err := p.and(depth)
 	if err != nil {
 		return nil, err
@@ -106,12 +140,12 @@ func (p *parser) or(depth int) (node, error) {
 		if err != nil {
 			return nil, err
 		}
-		left = orNode{left, right}
+		left = Or{left, right}
 	}
 	return left, nil
 }
 
-func (p *parser) and(depth int) (node, error) {
+func (p *parser) and(depth int) (Expr, error) {
 	left, err := p.factor(depth)
 	if err != nil {
 		return nil, err
@@ -121,12 +155,12 @@ func (p *parser) and(depth int) (node, error) {
 		if err != nil {
 			return nil, err
 		}
-		left = andNode{left, right}
+		left = And{left, right}
 	}
 	return left, nil
 }
 
-func (p *parser) factor(depth int) (node, error) {
+func (p *parser) factor(depth int) (Expr, error) {
 	if depth++; depth > maxDepth {
 		return nil, p.errorf(p.at, "nested more than %d levels deep", maxDepth)
 	}
@@ -141,59 +175,81 @@ func (p *parser) factor(depth int) (node, error) {
 			return nil, p.errorf(p.at, "expected )")
 		}
 		if negate {
-			return notNode{n}, nil
+			return Not{n}, nil
 		}
 		return n, nil
 	}
 	if negate {
 		return nil, p.errorf(at, "write not (…)")
 	}
-	return p.comparison()
+	return p.comparison(depth)
 }
 
-func (p *parser) comparison() (node, error) {
+func (p *parser) comparison(depth int) (Expr, error) {
 	name := p.word()
 	start := p.at
 	if name == "" {
 		return nil, p.errorf(start, "expected an attribute, such as metadata.name")
 	}
-	attr, ok := attribute(name)
-	if !ok {
-		return nil, p.errorf(start, "%q cannot be filtered by; use kind, apiVersion, metadata.name, metadata.uid, metadata.manager, metadata.labels.KEY or metadata.annotations.KEY", name)
+	if p.known != nil {
+		if wrong := p.known(name); wrong != "" {
+			return nil, p.errorf(start, "%s", wrong)
+		}
 	}
 	p.at += len(name)
-	word := p.word()
-	start = p.at
-	op := operator(strings.ToLower(word))
-	switch op {
-	case opPresent:
-		p.at += len(word)
-		return compareNode{attr: attr, op: op}, nil
-	case opEqual, opNotEqual, opContains, opStarts, opEnds:
-		p.at += len(word)
-	default:
-		return nil, p.errorf(start, "expected eq, ne, co, sw, ew or pr")
+	if p.full && p.at < len(p.text) && p.text[p.at] == '[' {
+		return p.valuePath(name, start, depth)
 	}
-	value, null, err := p.value()
-	if err != nil {
-		return nil, err
-	}
-	if null && op != opEqual && op != opNotEqual {
-		return nil, p.errorf(start, "null goes with eq and ne")
-	}
-	return compareNode{attr: attr, op: op, value: value, null: null}, nil
+	c := Compare{Path: name, At: start}
+	err := p.operation(&c)
+	return c, err
 }
 
-// value reads a JSON string (RFC 8259, 7) or null. Every attribute here is a
-// string, so numbers and booleans compare with nothing.
-func (p *parser) value() (s string, null bool, err error) {
+// operation reads an operator and what it compares with.
+func (p *parser) operation(c *Compare) error {
+	word := p.word()
+	start := p.at
+	c.Op = Op(strings.ToLower(word))
+	switch c.Op {
+	case Present:
+		p.at += len(word)
+		return nil
+	case Equal, NotEqual, Contains, Starts, Ends:
+	case Greater, GreaterEqual, Less, LessEqual:
+		if !p.full {
+			return p.errorf(start, "expected eq, ne, co, sw, ew or pr")
+		}
+	default:
+		if p.full {
+			return p.errorf(start, "expected eq, ne, co, sw, ew, gt, ge, lt, le or pr")
+		}
+		return p.errorf(start, "expected eq, ne, co, sw, ew or pr")
+	}
+	p.at += len(word)
+	value, err := p.value()
+	if err != nil {
+		return err
+	}
+	if value == nil && c.Op != Equal && c.Op != NotEqual {
+		return p.errorf(start, "null goes with eq and ne")
+	}
+	c.Value = value
+	return nil
+}
+
+// value reads a JSON string (RFC 8259, 7) or null, and numbers and booleans
+// where the grammar is the full one.
+func (p *parser) value() (any, error) {
 	if p.take("null") {
-		return "", true, nil
+		return nil, nil
 	}
 	p.space()
 	start := p.at
+	if p.full && start < len(p.text) && p.text[start] != '"' {
+		return p.literal()
+	}
 	if p.at >= len(p.text) || p.text[p.at] != '"' {
-		return "", false, p.errorf(start, "expected a value in double quotes")
+		return nil, p.errorf(start, "expected a value in double quotes")
 	}
 	for p.at++; p.at < len(p.text); p.at++ {
 		switch p.text[p.at] {
@@ -201,12 +257,32 @@ func (p *parser) value() (s string, null bool, err error) {
 			p.at++
 		case '"':
 			p.at++
+			var s string
 			if json.Unmarshal([]byte(p.text[start:p.at]), &s) != nil {
-				return "", false, p.errorf(start, "this is not a JSON string")
+				return nil, p.errorf(start, "this is not a JSON string")
 			}
-			return s, false, nil
+			return s, nil
 		}
 	}
 	p.at = len(p.text)
-	return "", false, p.errorf(start, "the string does not end")
+	return nil, p.errorf(start, "the string does not end")
+}
+
+// literal reads true, false or a number.
+func (p *parser) literal() (any, error) {
+	for word, v := range map[string]bool{"true": true, "false": false} {
+		if p.take(word) {
+			return v, nil
+		}
+	}
+	end := p.at
+	for end < len(p.text) && strings.IndexByte("+-.eE0123456789", p.text[end]) >= 0 {
+		end++
+	}
+	var n json.Number
+	if text := p.text[p.at:end]; text == "" || json.Unmarshal([]byte(text), &n) != nil {
+		return nil, p.errorf(p.at, "expected a value in double quotes, true, false, null or a number")
+	}
+	p.at = end
+	return n, nil
 }

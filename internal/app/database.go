@@ -1,0 +1,88 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/gatehouse-ai/gatehouse/internal/app/settings"
+	"github.com/gatehouse-ai/gatehouse/internal/seal"
+	"github.com/gatehouse-ai/gatehouse/internal/store/postgres"
+	"github.com/gatehouse-ai/gatehouse/internal/store/sqlite"
+)
+
+// openStore opens the database that database.url names.
+func (a *App) openStore(ctx context.Context) error {
+	if url, ok := a.cfg.Database.Postgres(); ok {
+		db, err := postgres.Open(ctx, postgres.Options{URL: url, Now: a.now, Log: a.log})
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
+		}
+		a.db = db.Database
+		a.onStop(func(context.Context) error { return db.Close() })
+		return nil
+	}
+	path, memory := a.cfg.Database.SQLite()
+	if memory {
+		path = sqlite.Memory
+	}
+	db, err := sqlite.Open(ctx, sqlite.Options{Path: path, Now: a.now, Log: a.log})
+	if err != nil {
+		return fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
+	}
+	a.db = db.Database
+	a.onStop(func(context.Context) error { return db.Close() })
+	return nil
+}
+
+// openKeys opens the master key. It makes one for a new database in a file,
+// never for PostgreSQL: each replica would make its own.
+func (a *App) openKeys(ctx context.Context) error {
+	ref, err := a.keyReference()
+	if err != nil {
+		return err
+	}
+	check, err := a.db.CheckValue(ctx)
+	if err != nil {
+		return err
+	}
+	_, shared := a.cfg.Database.Postgres()
+	keys, err := seal.Open(ref, seal.Options{CreateFile: check == nil && !shared})
+	if err != nil {
+		return fmt.Errorf("%s: %w", a.cfg.Origin("secrets.masterKey"), err)
+	}
+	if check == nil {
+		value, err := keys.CheckValue()
+		if err != nil {
+			return err
+		}
+		// Of several replicas that begin at once one is first; its key counts.
+		if check, err = a.db.KeepCheckValue(ctx, []byte(value)); err != nil {
+			return err
+		}
+	}
+	if err := keys.Verify(string(check)); err != nil {
+		return fmt.Errorf("%s: the database was made with another master key: %w", a.cfg.Origin("secrets.masterKey"), err)
+	}
+	a.keys = keys
+	return nil
+}
+
+// keyReference is the setting, or what stands for it: for a database in memory a
+// key of this process's own life.
+func (a *App) keyReference() (string, error) {
+	ref, _ := a.cfg.MasterKeyRef()
+	if ref != "" {
+		return ref, nil
+	}
+	if _, shared := a.cfg.Database.Postgres(); shared { // settings.Load has refused it
+		return "", &settings.Error{Setting: "secrets.masterKey", Message: "must be given with PostgreSQL"}
+	}
+	dir, err := os.MkdirTemp("", "gatehouse-key-")
+	if err != nil {
+		return "", err
+	}
+	a.onStop(func(context.Context) error { return os.RemoveAll(dir) })
+	return "file:" + filepath.Join(dir, "master.key"), nil
+}

@@ -1,0 +1,79 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/record"
+)
+
+// longestDirectoryToken is the longest life of a SCIM token: directories do
+// not renew them by themselves.
+const longestDirectoryToken = 3650 * 24 * time.Hour
+
+// directoryOperations are about the tokens of ScimDirectories. There may be
+// several at once, so that one is replaced without an outage: make the new
+// one, give it to the directory, revoke the old one.
+func (a *API) directoryOperations() []operation {
+	tokens := base + "/scim-directories/{name}/tokens"
+	perm := identity.KindPermission(v1.KindScimDirectory, "update")
+	return []operation{
+		{
+			ID: "list-scim-directory-tokens", Method: http.MethodGet, Path: tokens, Summary: "List a directory's SCIM tokens", Permission: perm, On: onTenant,
+			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).directoryTokens,
+		},
+		{
+			ID: "create-scim-directory-token", Method: http.MethodPost, Path: tokens, Summary: "Make a SCIM token, which opens /scim/v2 and nothing else", Permission: perm, On: onTenant,
+			AuditAction: "token.create", Body: TokenWrite{}, Answer: NewToken{}, Status: http.StatusCreated, run: (*call).createDirectoryToken,
+		},
+		{
+			ID: "revoke-scim-directory-token", Method: http.MethodDelete, Path: tokens + "/{id}", Summary: "Revoke one of a directory's SCIM tokens", Permission: perm, On: onTenant,
+			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeDirectoryToken,
+		},
+	}
+}
+
+// directory finds the directory of the path; the permission on the tenant was
+// asked for already.
+func (c *call) directory() (v1.Resource, error) {
+	r, err := c.opt.Resources.Resource(c.r.Context(), c.key(v1.KindScimDirectory))
+	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
+		return nil, identity.Errorf(identity.CodeNotFound, "there is no %s", c.about)
+	}
+	return r, err
+}
+
+func (c *call) directoryTokens() (*answer, error) {
+	d, err := c.directory()
+	if err != nil {
+		return nil, err
+	}
+	return c.tokens(d.Meta().UID)
+}
+
+func (c *call) createDirectoryToken() (*answer, error) {
+	d, err := c.directory()
+	if err != nil {
+		return nil, err
+	}
+	t, err := c.newToken(identity.TokenSCIM, 365*24*time.Hour, longestDirectoryToken)
+	if err != nil {
+		return nil, err
+	}
+	if t.Narrowing != nil {
+		return nil, identity.Errorf(identity.CodeInvalidRequest, "narrowing: a SCIM token opens /scim/v2 alone; there is nothing to narrow")
+	}
+	t.Owner = d.Meta().UID
+	return c.mint(t, []record.Condition{{Key: identity.ResourceKey{Kind: v1.KindScimDirectory, Name: d.Meta().Name}, ResourceVersion: d.Meta().ResourceVersion}})
+}
+
+func (c *call) revokeDirectoryToken() (*answer, error) {
+	d, err := c.directory()
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.revoke(d.Meta().UID, c.r.PathValue("id"))
+}
