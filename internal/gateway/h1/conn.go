@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
 )
@@ -15,6 +16,7 @@ import (
 var (
 	errHeaderTooLarge = errors.New("the answer's header is too large")
 	errInterim        = errors.New("the answer does not come to an end of its interim answers")
+	errStatus         = errors.New("the answer's status is none")
 	errUpgrade        = errors.New("the answer changes the protocol, which was not asked for")
 )
 
@@ -25,7 +27,9 @@ var aLongTimeAgo = time.Unix(1, 0)
 type conn struct {
 	t    *Transport
 	to   host
+	raw  net.Conn // without TLS; closing it never waits
 	nc   net.Conn // with TLS where there is TLS
+	tls  *records // nil without TLS
 	br   *bufio.Reader
 	stop func() // c.cut, made once
 	peek peeker
@@ -41,7 +45,7 @@ type conn struct {
 }
 
 func newConn(t *Transport, to host, nc net.Conn) *conn {
-	c := &conn{t: t, to: to, nc: nc}
+	c := &conn{t: t, to: to, raw: nc, nc: nc}
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			c.peek.raw = raw
@@ -53,11 +57,67 @@ func newConn(t *Transport, to host, nc net.Conn) *conn {
 }
 
 // alive reports whether an idle connection can be used: nothing has come since
-// its last answer, neither an end nor bytes that nobody asked for. Under TLS a
-// late session ticket costs the connection; it is rare.
+// its last answer, neither an end nor bytes that nobody asked for, which the
+// next caller would take for their answer. Bytes hide in three places: on the
+// socket, in what TLS has read of it, and in half a record of TLS.
 func (c *conn) alive() bool {
-	return time.Since(c.since) < c.t.opt.IdleTimeout && c.peek.quiet()
+	quiet := c.peek.quiet
+	if c.t.opt.quiet != nil {
+		quiet = c.t.opt.quiet
+	}
+	if time.Since(c.since) >= c.t.opt.IdleTimeout || !quiet() {
+		return false
+	}
+	return c.tls == nil || c.tls.whole() && c.silent()
 }
+
+// silent reads with a deadline that has passed: that takes what TLS has
+// buffered, asks the system for nothing, and never waits.
+func (c *conn) silent() bool {
+	if c.nc.SetReadDeadline(aLongTimeAgo) != nil {
+		return false
+	}
+	var b [1]byte
+	n, err := c.nc.Read(b[:])
+	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.nc.SetReadDeadline(time.Time{}) == nil
+}
+
+// close ends the connection at once. TLS is not told: its farewell could wait
+// for a provider that reads nothing.
+func (c *conn) close() { _ = c.raw.Close() }
+
+// records is a connection under TLS that knows where records end (RFC 8446
+// section 5.1: five bytes of header, of which the last two are the length).
+type records struct {
+	net.Conn
+	header int // how much of a header has come
+	length int // of the record, while the header comes
+	rest   int // how much of the record is to come
+}
+
+// Read reads for TLS.
+func (r *records) Read(b []byte) (int, error) {
+	n, err := r.Conn.Read(b)
+	for i := 0; i < n; {
+		if r.rest > 0 {
+			skip := min(r.rest, n-i)
+			r.rest -= skip
+			i += skip
+			continue
+		}
+		if r.header >= 3 {
+			r.length = r.length<<8 | int(b[i])
+		}
+		if r.header++; r.header == 5 {
+			r.rest, r.header, r.length = r.length, 0, 0
+		}
+		i++
+	}
+	return n, err
+}
+
+// whole reports whether the last record has come to its end.
+func (r *records) whole() bool { return r.header == 0 && r.rest == 0 }
 
 // source is where the answer is read from: the connection, with the header's
 // size bounded.
@@ -146,6 +206,8 @@ func (c *conn) answer(req *http.Request, message []byte) (*http.Response, error)
 			return nil, err
 		case resp.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errUpgrade
+		case resp.StatusCode < http.StatusContinue:
+			return nil, errStatus
 		case resp.StatusCode >= http.StatusOK:
 			return resp, nil
 		}
@@ -155,8 +217,10 @@ func (c *conn) answer(req *http.Request, message []byte) (*http.Response, error)
 
 // again reports whether the request may be sent on another connection after
 // this one has failed. A connection that had answered before and took not a
-// byte was closed while it idled; one that took the request and said nothing
-// may have closed just as well, but the request may also have been executed.
+// byte was closed while it idled. One that took the request and said nothing
+// may have closed just as well, but the request may also have been executed:
+// it is repeated where that does no harm, on a new connection and so only once:
+// not everybody keeps the promise that twice is as good as once.
 func (c *conn) again(req *http.Request) bool {
 	if !c.used || c.got || req.Context().Err() != nil {
 		return false
@@ -173,16 +237,22 @@ type body struct {
 	from io.ReadCloser
 	ctx  context.Context
 	last bool // the connection ends with this answer
+	err  error
 }
 
-// Read reads on. After the end it says so again; after Close it is an error.
+// Read reads on. After the end or an error it says the same again; after Close
+// it is an error.
 func (b *body) Read(p []byte) (int, error) {
 	if b.from == nil {
 		return 0, http.ErrBodyReadAfterClose
 	}
+	if b.err != nil {
+		return 0, b.err
+	}
 	n, err := b.from.Read(p)
 	switch {
 	case err == nil:
+		return n, nil
 	case errors.Is(err, io.EOF):
 		b.finish()
 	default:
@@ -190,7 +260,17 @@ func (b *body) Read(p []byte) (int, error) {
 			err = gone
 		}
 	}
+	b.err = err
 	return n, err
+}
+
+// drop gives the connection up.
+func (b *body) drop() {
+	if c := b.c; c != nil {
+		b.c = nil
+		c.release(b.ctx)
+		c.close()
+	}
 }
 
 // finish gives the connection back, once. A cut that came in between has set a
@@ -205,16 +285,12 @@ func (b *body) finish() {
 		c.t.put(c)
 		return
 	}
-	_ = c.nc.Close()
+	c.close()
 }
 
 // Close closes the connection unless the body was read to its end.
 func (b *body) Close() error {
-	if c := b.c; c != nil {
-		b.c = nil
-		c.release(b.ctx)
-		_ = c.nc.Close()
-	}
+	b.drop()
 	b.from = nil
 	return nil
 }

@@ -4,6 +4,8 @@ package h1
 
 import "syscall"
 
+const canPeek = true
+
 // peeker looks whether something has come on a connection, without reading it.
 type peeker struct {
 	raw  syscall.RawConn
@@ -12,10 +14,11 @@ type peeker struct {
 	look func(fd uintptr) bool // made once
 }
 
-// quiet reports that nothing has come: no bytes, no end, no error.
+// quiet reports that nothing has come: no bytes, no end, no error. Where it
+// cannot look, it does not say so.
 func (p *peeker) quiet() bool {
 	if p.raw == nil {
-		return true
+		return false
 	}
 	if p.look == nil {
 		p.look = func(fd uintptr) bool {

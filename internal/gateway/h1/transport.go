@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -43,6 +44,8 @@ type Options struct {
 	// MaxHeader bounds an answer's header, in bytes, interim answers
 	// included. Default 256 KiB.
 	MaxHeader int
+
+	quiet func() bool // instead of looking at the socket; for tests without one
 }
 
 // Transport is an http.RoundTripper for requests that stand whole in memory.
@@ -54,6 +57,8 @@ type Transport struct {
 	mu    sync.Mutex
 	idle  map[host][]*conn // the last used last
 	sweep *time.Timer      // runs while anything idles
+
+	others map[host]bool // whoever does not speak HTTP/1.1
 }
 
 // host is what a connection leads to.
@@ -73,7 +78,7 @@ func New(opt Options) *Transport {
 	}
 	opt.TLS = opt.TLS.Clone()
 	opt.TLS.NextProtos = []string{"http/1.1"}
-	return &Transport{opt: opt, idle: map[host][]*conn{}}
+	return &Transport{opt: opt, idle: map[host][]*conn{}, others: map[host]bool{}}
 }
 
 // CloseIdleConnections closes what idles, here and in Otherwise. Connections in use are closed when
@@ -97,7 +102,7 @@ func (t *Transport) CloseIdleConnections() {
 
 func closeAll(list []*conn) {
 	for _, c := range list {
-		_ = c.nc.Close()
+		c.close()
 	}
 }
 
@@ -171,7 +176,10 @@ func (t *Transport) buffer() *[]byte {
 
 // suits reports whether the request is one for this transport.
 func (t *Transport) suits(req *http.Request) bool {
-	if req.URL == nil || req.URL.Scheme != "http" && req.URL.Scheme != "https" || req.URL.Host == "" || req.Header == nil {
+	if !canPeek {
+		return false
+	}
+	if req.URL == nil || req.URL.Scheme != "http" && req.URL.Scheme != "https" || req.Header == nil || !plainHost(req.URL.Host) || req.Host != "" && !plainHost(req.Host) {
 		return false
 	}
 	if req.ContentLength < 0 || req.ContentLength > SmallBody || req.ContentLength == 0 && req.Body != nil && req.Body != http.NoBody {
@@ -179,26 +187,74 @@ func (t *Transport) suits(req *http.Request) bool {
 	}
 	return len(req.TransferEncoding) == 0 && len(req.Trailer) == 0 && !req.Close &&
 		req.Header["Upgrade"] == nil && req.Header["Connection"] == nil && req.Header["Expect"] == nil &&
-		req.Method != http.MethodConnect && req.Method != http.MethodHead
+		req.Method != http.MethodConnect && req.Method != http.MethodHead && !t.other(hostOf(req.URL))
+}
+
+// plainHost: neither an internationalised name nor an address with a zone,
+// which are written differently when dialled and in the Host field.
+func plainHost(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 || s[i] == '%' {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // send tries the connections that idle, then a new one.
 func (t *Transport) send(req *http.Request, message []byte) (*http.Response, error) {
 	to := hostOf(req.URL)
+	fresh := false
 	for {
-		c, err := t.get(req.Context(), to)
+		c, err := t.get(req.Context(), to, fresh)
 		if err != nil {
+			if refusesHTTP1(err) {
+				return t.sendOther(req, to, message)
+			}
 			return nil, err
 		}
 		resp, err := c.exchange(req, message)
 		if err == nil {
 			return resp, nil
 		}
-		_ = c.nc.Close()
+		c.close()
 		if !c.again(req) {
 			return nil, err
 		}
+		fresh = fresh || c.sent > 0
 	}
+}
+
+// refusesHTTP1 reports whether the other end broke off the handshake, as one
+// that speaks HTTP/2 alone does (RFC 7301 section 3.2). Nothing of the request
+// has been sent.
+func refusesHTTP1(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
+}
+
+// sendOther sends what was refused the other way, and remembers the host if
+// that helps.
+func (t *Transport) sendOther(req *http.Request, to host, message []byte) (*http.Response, error) {
+	body := bytes.Clone(message[len(message)-int(req.ContentLength):])
+	again := req.WithContext(req.Context())
+	again.Body, again.GetBody = io.NopCloser(bytes.NewReader(body)), nil
+	resp, err := t.opt.Otherwise.RoundTrip(again)
+	if err == nil {
+		t.mu.Lock()
+		t.others[to] = true
+		t.mu.Unlock()
+	}
+	return resp, err
+}
+
+func (t *Transport) other(to host) bool {
+	if !to.secure {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.others[to]
 }
 
 func hostOf(u *url.URL) host {
@@ -213,10 +269,14 @@ func hostOf(u *url.URL) host {
 	return h
 }
 
-// get takes the connection that was used last, if it lives, or opens one.
-func (t *Transport) get(ctx context.Context, to host) (*conn, error) {
+// get takes the connection that was used last, if it lives, or opens one; a
+// fresh one where that is asked for.
+func (t *Transport) get(ctx context.Context, to host, fresh bool) (*conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if fresh {
+		return t.open(ctx, to)
 	}
 	for {
 		c := t.pop(to)
@@ -226,7 +286,7 @@ func (t *Transport) get(ctx context.Context, to host) (*conn, error) {
 		if c.alive() {
 			return c, nil
 		}
-		_ = c.nc.Close()
+		c.close()
 	}
 }
 
@@ -260,7 +320,7 @@ func (t *Transport) put(c *conn) {
 	}
 	t.mu.Unlock()
 	if old != nil {
-		_ = old.nc.Close()
+		old.close()
 	}
 }
 
@@ -284,7 +344,8 @@ func (t *Transport) open(ctx context.Context, to host) (*conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.opt.TLSHandshakeTimeout)
 	defer cancel()
-	tc := tls.Client(nc, cfg)
+	c.tls = &records{Conn: nc}
+	tc := tls.Client(c.tls, cfg)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		_ = nc.Close()
 		return nil, err

@@ -1,0 +1,254 @@
+package audit
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gatehouse-ai/gatehouse/internal/auditchain"
+)
+
+const (
+	// keyName is under what the signing key lies in the store; replicas share it.
+	keyName = "audit-signing-1"
+	// portion is how many entries are read at once.
+	portion = 1000
+	// signTimeout bounds one checkpoint in the background.
+	signTimeout = 10 * time.Second
+)
+
+// Store keeps the chain.
+type Store interface {
+	// AuditHead returns the chain's id and its newest entry.
+	AuditHead(ctx context.Context) (chain string, head auditchain.Head, err error)
+	// AuditEntries lists entries in the chain's order, those after a seq.
+	AuditEntries(ctx context.Context, after uint64, limit int) ([]auditchain.Entry, error)
+	// Checkpoints lists checkpoints, those of entries from a seq on.
+	Checkpoints(ctx context.Context, from uint64, limit int) ([]auditchain.Checkpoint, error)
+	// PutCheckpoint keeps a checkpoint; one of the same entry stays as it is.
+	PutCheckpoint(ctx context.Context, c *auditchain.Checkpoint) error
+	// PutKey keeps a sealed key where there is none, and returns what is kept.
+	PutKey(ctx context.Context, name string, sealed []byte) (kept []byte, err error)
+}
+
+// Sealer encrypts the signing key.
+type Sealer interface {
+	Seal(plaintext, associatedData []byte) ([]byte, error)
+	Open(sealed, associatedData []byte) ([]byte, error)
+}
+
+// Options are what an Auditor needs; Store and Sealer are required.
+type Options struct {
+	Store  Store
+	Sealer Sealer
+	// Every is how often the head is signed, if it has moved. Default 1 min.
+	Every time.Duration
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+	// Log hears of checkpoints that could not be made. Default none.
+	Log *slog.Logger
+}
+
+// Auditor signs and exports the audit. Close it.
+type Auditor struct {
+	opt    Options
+	key    ed25519.PrivateKey
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+}
+
+// New reads the signing key, or makes it, and begins to sign. Errors: the
+// store's and the sealer's; a key that another master key sealed.
+func New(ctx context.Context, opt Options) (*Auditor, error) {
+	if opt.Every == 0 {
+		opt.Every = time.Minute
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &Auditor{opt: opt}
+	if err := a.open(ctx); err != nil {
+		return nil, fmt.Errorf("the audit's signing key: %w", err)
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	a.cancel = cancel
+	a.work.Go(func() { a.run(run) })
+	return a, nil
+}
+
+// open makes a key and keeps it, unless there is one.
+func (a *Auditor) open(ctx context.Context) error {
+	place := []byte("key/" + keyName)
+	_, fresh, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	sealed, err := a.opt.Sealer.Seal(fresh.Seed(), place)
+	if err != nil {
+		return err
+	}
+	kept, err := a.opt.Store.PutKey(ctx, keyName, sealed)
+	if err != nil {
+		return err
+	}
+	seed, err := a.opt.Sealer.Open(kept, place)
+	if err != nil {
+		return err
+	}
+	if len(seed) != ed25519.SeedSize {
+		return errors.New("what is kept is no key")
+	}
+	a.key = ed25519.NewKeyFromSeed(seed)
+	return nil
+}
+
+// Close signs once more and stops.
+func (a *Auditor) Close() {
+	a.cancel()
+	a.work.Wait()
+}
+
+// PublicKey is what the checkpoints are verified with.
+func (a *Auditor) PublicKey() ed25519.PublicKey {
+	return a.key.Public().(ed25519.PublicKey) //nolint:forcetypeassert // ed25519's own promise
+}
+
+// KeyID is its thumbprint.
+func (a *Auditor) KeyID() string { return auditchain.KeyID(a.PublicKey()) }
+
+func (a *Auditor) run(ctx context.Context) {
+	tick := time.NewTicker(a.opt.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			a.checkpoint(context.WithoutCancel(ctx))
+			return
+		case <-tick.C:
+			a.checkpoint(ctx)
+		}
+	}
+}
+
+func (a *Auditor) checkpoint(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, signTimeout)
+	defer cancel()
+	if _, err := a.Sign(ctx); err != nil && ctx.Err() == nil {
+		a.opt.Log.Warn("the audit could not be signed; it is tried again", "error", err)
+	}
+}
+
+// Sign signs the head and keeps the checkpoint, unless it is signed already.
+// It returns the head. Errors: the store's.
+func (a *Auditor) Sign(ctx context.Context) (auditchain.Head, error) {
+	id, head, err := a.opt.Store.AuditHead(ctx)
+	if err != nil || head.Seq == 0 {
+		return head, err
+	}
+	have, err := a.opt.Store.Checkpoints(ctx, head.Seq, 1)
+	if err != nil || len(have) > 0 {
+		return head, err
+	}
+	chain, err := auditchain.NewChain(id)
+	if err != nil {
+		return head, err
+	}
+	c, err := chain.Sign(head, a.opt.Now(), a.key)
+	if err != nil {
+		return head, err
+	}
+	return head, a.opt.Store.PutCheckpoint(ctx, &c)
+}
+
+// Export writes the chain from an entry on, 1 for the whole, up to a head that
+// is signed for it. What is written before an error has no end line, and no
+// verifier takes it for whole. Errors: the store's and the writer's.
+func (a *Auditor) Export(ctx context.Context, w io.Writer, from uint64) error {
+	from = max(from, 1)
+	id, _, err := a.opt.Store.AuditHead(ctx)
+	if err != nil {
+		return err
+	}
+	head, err := a.Sign(ctx)
+	if err != nil {
+		return err
+	}
+	x := &export{store: a.opt.Store, until: head.Seq, after: from - 1}
+	if err := x.read(ctx); err != nil {
+		return err
+	}
+	h := auditchain.Header{Chain: id, Keys: []ed25519.PublicKey{a.PublicKey()}}
+	if from > 1 && len(x.entries) > 0 {
+		h.After = auditchain.Head{Seq: from - 1, Hash: x.entries[0].PrevHash}
+	}
+	if x.out, err = auditchain.NewWriter(w, h); err != nil {
+		return err
+	}
+	for len(x.entries) > 0 {
+		if err := x.write(); err != nil {
+			return err
+		}
+		if err := x.read(ctx); err != nil {
+			return err
+		}
+	}
+	return x.out.Close()
+}
+
+// export goes through the chain portion by portion.
+type export struct {
+	store       Store
+	out         *auditchain.Writer
+	after       uint64 // the last entry that was read
+	until       uint64
+	entries     []auditchain.Entry
+	checkpoints []auditchain.Checkpoint
+}
+
+func (x *export) read(ctx context.Context) (err error) {
+	x.entries = nil
+	if x.after >= x.until {
+		return nil
+	}
+	if x.entries, err = x.store.AuditEntries(ctx, x.after, portion); err != nil {
+		return err
+	}
+	if n := slices.IndexFunc(x.entries, func(e auditchain.Entry) bool { return e.Seq > x.until }); n >= 0 {
+		x.entries = x.entries[:n]
+	}
+	if len(x.entries) == 0 {
+		return fmt.Errorf("the audit has no entry %d, but a head of %d", x.after+1, x.until)
+	}
+	first := x.entries[0].Seq
+	x.after = x.entries[len(x.entries)-1].Seq
+	x.checkpoints, err = x.store.Checkpoints(ctx, first, len(x.entries))
+	return err
+}
+
+func (x *export) write() error {
+	for i := range x.entries {
+		e := &x.entries[i]
+		if err := x.out.Entry(e); err != nil {
+			return err
+		}
+		for len(x.checkpoints) > 0 && x.checkpoints[0].Seq <= e.Seq {
+			if x.checkpoints[0].Seq == e.Seq {
+				if err := x.out.Checkpoint(&x.checkpoints[0]); err != nil {
+					return err
+				}
+			}
+			x.checkpoints = x.checkpoints[1:]
+		}
+	}
+	return nil
+}

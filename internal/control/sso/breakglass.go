@@ -1,0 +1,313 @@
+package sso
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/record"
+)
+
+const (
+	// BreakGlassConnection stands for the local administrator in sessions.
+	BreakGlassConnection = "break-glass"
+	// breakGlassEmail is under a domain that exists nowhere (RFC 2606), so that
+	// no identity provider can come to speak for it.
+	breakGlassEmail   = "break-glass@gatehouse.invalid"
+	breakGlassLife    = 4 * time.Hour
+	breakGlassLink    = 24 * time.Hour
+	minPassword       = 14
+	maxPassword       = 256
+	triesPerAddress   = 5
+	triesOfAll        = 60
+	breakGlassBinding = "break-glass"
+)
+
+// breakGlassState is what BreakGlassStore keeps, sealed.
+type breakGlassState struct {
+	UID string `json:"uid"`
+	// Password is an argon2id hash; empty until the link was used.
+	Password string `json:"password,omitempty"`
+	// Link is the digest of the one-time link's token, until LinkUntil.
+	Link      string    `json:"link,omitempty"`
+	LinkUntil time.Time `json:"linkUntil,omitzero"`
+}
+
+func breakGlassPlace() []byte { return []byte("gatehouse/break-glass/1") }
+
+func (h *Handler) breakGlassOn() bool {
+	return h.opt.BreakGlass != nil && (h.opt.BreakGlassOff == nil || !h.opt.BreakGlassOff())
+}
+
+// breakGlass reads the state with its stored form, which a write must name.
+func (h *Handler) breakGlass(ctx context.Context) (st breakGlassState, stored []byte, err error) {
+	if stored, err = h.opt.BreakGlass.BreakGlass(ctx); err != nil || stored == nil {
+		return st, stored, err
+	}
+	plain, err := h.opt.Sealer.Open(stored, breakGlassPlace())
+	if err != nil {
+		return st, stored, err
+	}
+	return st, stored, json.Unmarshal(plain, &st)
+}
+
+func (h *Handler) setBreakGlass(ctx context.Context, old []byte, st breakGlassState) error {
+	plain, err := json.Marshal(st)
+	if err != nil {
+		return err
+	}
+	sealed, err := h.opt.Sealer.Seal(plain, breakGlassPlace())
+	if err != nil {
+		return err
+	}
+	return h.opt.BreakGlass.SetBreakGlass(ctx, old, sealed)
+}
+
+// BreakGlassLink returns the one-time link by which the local administrator
+// gets a password; empty where there is one already, or the administrator is
+// switched off. Each call makes a new link and ends the one before; it works
+// for a day. Print it at the first start and nowhere else.
+func (h *Handler) BreakGlassLink(ctx context.Context) (string, error) { return h.newLink(ctx, false) }
+
+// BreakGlassReset takes the password away and returns a new link. For an
+// operator with access to the machine.
+func (h *Handler) BreakGlassReset(ctx context.Context) (string, error) { return h.newLink(ctx, true) }
+
+func (h *Handler) newLink(ctx context.Context, reset bool) (string, error) {
+	if !h.breakGlassOn() {
+		return "", nil
+	}
+	st, stored, err := h.breakGlass(ctx)
+	if err != nil {
+		return "", err
+	}
+	if st.Password != "" && !reset {
+		return "", nil
+	}
+	if st.UID == "" {
+		st.UID = uuid.Must(uuid.NewV7()).String()
+	}
+	token := randomText()
+	st.Password, st.Link, st.LinkUntil = "", identity.DigestOf(token).String(), h.now().Add(breakGlassLink).UTC()
+	if err := h.setBreakGlass(ctx, stored, st); err != nil {
+		return "", err
+	}
+	return h.base + "/sso/break-glass/setup?token=" + token, nil
+}
+
+func noBreakGlass() *Failure {
+	return &Failure{
+		Status: http.StatusNotFound, Reason: "break_glass_off", Title: "There is no local administrator",
+		Text: "It is switched off, or was never set up. Use single sign-on.",
+	}
+}
+
+func (h *Handler) breakGlassPage(w http.ResponseWriter, r *http.Request) {
+	if !h.breakGlassOn() {
+		h.fail(w, r, "", noBreakGlass())
+		return
+	}
+	h.pages.breakGlass(w, http.StatusOK, breakGlassForm{ReturnTo: safeReturnTo(r.URL.Query().Get("return_to"))})
+}
+
+// breakGlassSignIn signs the local administrator in by password. Every try is
+// written down, those with the right password too: this is a door for
+// emergencies.
+func (h *Handler) breakGlassSignIn(w http.ResponseWriter, r *http.Request) {
+	s, err := h.snapshot()
+	if err == nil {
+		err = h.breakGlassRequest(r)
+	}
+	if err != nil {
+		h.fail(w, r, BreakGlassConnection, err)
+		return
+	}
+	now, addr := h.now(), h.addr(r)
+	if !h.guard.allow("break-glass/"+addr, triesPerAddress, now) || !h.guard.allow("break-glass", triesOfAll, now) {
+		h.breakGlassDenied(w, r, &Failure{
+			Status: http.StatusTooManyRequests, Reason: "too_many_tries", Title: "Too many tries", Text: "Wait a quarter of an hour and try again.",
+		})
+		return
+	}
+	st, _, err := h.breakGlass(r.Context())
+	switch {
+	case err != nil:
+		h.fail(w, r, BreakGlassConnection, err)
+		return
+	case st.Password == "":
+		h.breakGlassDenied(w, r, noBreakGlass())
+		return
+	case !h.guard.verify(r.PostForm.Get("password"), st.Password):
+		h.breakGlassDenied(w, r, Refused("wrong_password", "The password is wrong.", nil))
+		return
+	}
+	if u, ok := s.UserByUID(st.UID); !ok || !s.UserPrincipal(u, now).Admin {
+		if err := h.makeAdmin(r, st.UID, false); err != nil {
+			h.fail(w, r, BreakGlassConnection, err)
+			return
+		}
+	}
+	h.breakGlassSession(w, r, st.UID, r.PostForm.Get("return_to"))
+}
+
+func (h *Handler) breakGlassSession(w http.ResponseWriter, r *http.Request, uid, returnTo string) {
+	s, err := h.snapshot()
+	if err == nil {
+		n := &newSession{connection: BreakGlassConnection, uid: uid, assertion: &Assertion{}, life: breakGlassLife, action: "break-glass.sign-in"}
+		err = h.establish(w, r, s, n)
+	}
+	if err != nil {
+		h.fail(w, r, BreakGlassConnection, err)
+		return
+	}
+	h.opt.Log.ErrorContext(r.Context(), "BREAK GLASS: the local administrator has signed in", "remote_addr", h.addr(r))
+	http.Redirect(w, r, safeReturnTo(returnTo), http.StatusSeeOther)
+}
+
+func (h *Handler) breakGlassRequest(r *http.Request) error {
+	if !h.breakGlassOn() {
+		return noBreakGlass()
+	}
+	if err := h.SameOrigin(r); err != nil {
+		return Refused("cross_origin", "Another site sent this form. Open the page yourself.", err)
+	}
+	return parseForm(r)
+}
+
+// breakGlassDenied is as loud as a success.
+func (h *Handler) breakGlassDenied(w http.ResponseWriter, r *http.Request, f *Failure) {
+	h.opt.Log.ErrorContext(r.Context(), "BREAK GLASS: a sign-in of the local administrator was refused", "reason", f.Reason, "remote_addr", h.addr(r))
+	if h.guard.allow("audit/break-glass", 4*triesOfAll, h.now()) {
+		after, _ := json.Marshal(map[string]string{"reason": f.Reason})
+		_, err := h.opt.Store.Commit(r.Context(), &record.Batch{Audit: []record.AuditEntry{{
+			Actor: "anonymous", Via: "sso:" + BreakGlassConnection, RemoteAddr: h.addr(r), RequestID: requestID(r),
+			Action: "break-glass.sign-in", Target: "user:" + breakGlassEmail, After: after, Outcome: "denied",
+		}}})
+		if err != nil {
+			f = failureOf(err)
+		}
+	}
+	if f.Reason == "wrong_password" {
+		h.pages.breakGlass(w, f.Status, breakGlassForm{ReturnTo: safeReturnTo(r.PostForm.Get("return_to")), Problem: f.Text})
+		return
+	}
+	h.fail(w, r, BreakGlassConnection, f)
+}
+
+func (h *Handler) breakGlassSetupPage(w http.ResponseWriter, r *http.Request) {
+	token := r.URL.Query().Get("token")
+	if _, _, err := h.checkLink(r, token); err != nil {
+		h.fail(w, r, BreakGlassConnection, err)
+		return
+	}
+	h.pages.setup(w, http.StatusOK, setupForm{Token: token, Minimum: minPassword})
+}
+
+// checkLink looks whether a token is the one-time link's.
+func (h *Handler) checkLink(r *http.Request, token string) (st breakGlassState, stored []byte, err error) {
+	if !h.breakGlassOn() {
+		return st, nil, noBreakGlass()
+	}
+	if !h.guard.allow("break-glass-setup/"+h.addr(r), 4*triesPerAddress, h.now()) {
+		return st, nil, &Failure{Status: http.StatusTooManyRequests, Reason: "too_many_tries", Title: "Too many tries", Text: "Wait a quarter of an hour and try again."}
+	}
+	if st, stored, err = h.breakGlass(r.Context()); err != nil {
+		return st, nil, err
+	}
+	right := subtle.ConstantTimeCompare([]byte(identity.DigestOf(token).String()), []byte(st.Link)) == 1
+	if !right || st.Link == "" || st.Password != "" || !h.now().Before(st.LinkUntil) {
+		return st, nil, Refused("link", "This link has been used, has expired, or was replaced by a newer one. An operator with access to the machine can make another.", nil)
+	}
+	return st, stored, nil
+}
+
+// breakGlassSetup makes the local administrator, gives them the password, uses
+// the link up, and signs them in.
+func (h *Handler) breakGlassSetup(w http.ResponseWriter, r *http.Request) {
+	if err := h.breakGlassRequest(r); err != nil {
+		h.fail(w, r, BreakGlassConnection, err)
+		return
+	}
+	token, password := r.PostForm.Get("token"), r.PostForm.Get("password")
+	st, stored, err := h.checkLink(r, token)
+	if err != nil {
+		h.fail(w, r, BreakGlassConnection, err)
+		return
+	}
+	problem := ""
+	switch {
+	case len([]rune(password)) < minPassword || len(password) > maxPassword:
+		problem = "The password must have at least 14 characters."
+	case password != r.PostForm.Get("again"):
+		problem = "The two passwords are not the same."
+	}
+	if problem != "" {
+		h.pages.setup(w, http.StatusBadRequest, setupForm{Token: token, Minimum: minPassword, Problem: problem})
+		return
+	}
+	if err := h.makeAdmin(r, st.UID, true); err != nil {
+		h.fail(w, r, BreakGlassConnection, err)
+		return
+	}
+	st.Password, st.Link, st.LinkUntil = h.guard.hash(password), "", time.Time{}
+	if err := h.setBreakGlass(r.Context(), stored, st); err != nil {
+		if identity.CodeOf(err) == identity.CodePreconditionFailed {
+			err = Refused("link", "This link has just been used.", err)
+		}
+		h.fail(w, r, BreakGlassConnection, err)
+		return
+	}
+	h.breakGlassSession(w, r, st.UID, "/")
+}
+
+// makeAdmin makes the local administrator's user where there is none, and
+// their role.
+func (h *Handler) makeAdmin(r *http.Request, uid string, setup bool) error {
+	action := "break-glass.repair"
+	if setup {
+		action = "break-glass.setup"
+	}
+	b := &record.Batch{
+		PutResources: []v1.Resource{adminBinding()},
+		Audit: []record.AuditEntry{{
+			Actor: "system:break-glass", ActorUID: uid, Via: "sso:" + BreakGlassConnection, RemoteAddr: h.addr(r), RequestID: requestID(r),
+			Action: action, Target: "user:" + breakGlassEmail, Outcome: "done",
+		}},
+	}
+	_, err := h.opt.Store.User(r.Context(), uid)
+	switch identity.CodeOf(err) {
+	case identity.CodeNotFound:
+		b.UserConditions = []record.UserCondition{{UID: uid}}
+		b.PutUsers = []identity.User{{UID: uid, Email: breakGlassEmail, DisplayName: "Break-glass administrator", Active: true, CreatedAt: h.now().UTC()}}
+	default:
+		if err != nil {
+			return err
+		}
+	}
+	head, err := h.opt.Store.Commit(r.Context(), b)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), waitForView)
+	defer cancel()
+	if err := h.opt.Snapshots.WaitFor(ctx, head); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+func adminBinding() *v1.RoleBinding {
+	b := &v1.RoleBinding{Spec: v1.RoleBindingSpec{
+		Subjects: v1.Strings{string(identity.UserSubject(breakGlassEmail))}, Role: identity.RoleTenantAdmin, Resources: v1.Strings{"tenant"},
+	}}
+	b.APIVersion, b.Kind, b.Name, b.Manager = v1.APIVersion, v1.KindRoleBinding, breakGlassBinding, v1.ManagerAPI
+	b.Default()
+	return b
+}

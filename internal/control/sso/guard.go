@@ -1,0 +1,94 @@
+package sso
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/argon2"
+)
+
+const (
+	window    = 15 * time.Minute
+	maxCounts = 10_000
+
+	// Argon2id as RFC 9106, 4 recommends where memory is constrained.
+	argonTime    = 3
+	argonMemory  = 64 << 10 // KiB
+	argonThreads = 4
+	argonKey     = 32
+	argonSalt    = 16
+)
+
+// guard bounds what strangers may try, and hashes one password at a time: each
+// takes 64 MiB.
+type guard struct {
+	mu     sync.Mutex
+	counts map[string]*count
+	one    sync.Mutex
+	memory uint32 // KiB
+}
+
+type count struct {
+	n     int
+	since time.Time
+}
+
+func newGuard() *guard { return &guard{counts: map[string]*count{}, memory: argonMemory} }
+
+// allow reports whether something may be tried once more: at most limit times
+// in a quarter of an hour.
+func (g *guard) allow(what string, limit int, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := g.counts[what]
+	if c == nil || now.Sub(c.since) >= window {
+		if c == nil && len(g.counts) >= maxCounts {
+			for k, old := range g.counts {
+				if now.Sub(old.since) >= window {
+					delete(g.counts, k)
+				}
+			}
+			if len(g.counts) >= maxCounts {
+				return false
+			}
+		}
+		c = &count{since: now}
+		g.counts[what] = c
+	}
+	c.n++
+	return c.n <= limit
+}
+
+// hash returns a password's hash in the usual text form of argon2id.
+func (g *guard) hash(password string) string {
+	salt := make([]byte, argonSalt)
+	rand.Read(salt)
+	key := g.derive(password, salt)
+	enc := base64.RawStdEncoding.EncodeToString
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, g.memory, argonTime, argonThreads, enc(salt), enc(key))
+}
+
+func (g *guard) derive(password string, salt []byte) []byte {
+	g.one.Lock()
+	defer g.one.Unlock()
+	return argon2.IDKey([]byte(password), salt, argonTime, g.memory, argonThreads, argonKey)
+}
+
+// verify compares a password with a hash. One with other parameters than ours
+// verifies nothing; nobody else writes them.
+func (g *guard) verify(password, hash string) bool {
+	prefix := fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, g.memory, argonTime, argonThreads)
+	rest, ok := strings.CutPrefix(hash, prefix)
+	saltText, keyText, cut := strings.Cut(rest, "$")
+	salt, err1 := base64.RawStdEncoding.DecodeString(saltText)
+	want, err2 := base64.RawStdEncoding.DecodeString(keyText)
+	if !ok || !cut || err1 != nil || err2 != nil || len(want) != argonKey || len(password) > maxPassword {
+		return false
+	}
+	return subtle.ConstantTimeCompare(g.derive(password, salt), want) == 1
+}

@@ -1,0 +1,282 @@
+package sso
+
+import (
+	"errors"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
+)
+
+// maxForm is the size of the largest form, a SAML response, in bytes.
+const maxForm = 1 << 20
+
+// Handler serves everything under /sso/.
+type Handler struct {
+	opt      Options
+	origin   string // scheme and host of the external URL
+	base     string // the external URL without a slash at its end
+	mux      *http.ServeMux
+	pages    *Pages
+	sessions *Sessions
+	oidc     *openID
+	saml     Protocol // nil: none
+	guard    *guard
+}
+
+// New returns the handler. Close it when done.
+func New(opt Options) (*Handler, error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Snapshots == nil || opt.Store == nil || opt.Sessions == nil || opt.Sealer == nil || opt.Secret == nil {
+		return nil, errors.New("sso: Snapshots, Store, Sessions, Sealer and Secret are required")
+	}
+	u, err := url.Parse(opt.ExternalURL)
+	if err != nil || u.Host == "" {
+		return nil, errors.New("sso: the external URL is not a URL")
+	}
+	pages, err := NewPages()
+	if err != nil {
+		return nil, err
+	}
+	h := &Handler{opt: opt, origin: u.Scheme + "://" + u.Host, base: strings.TrimRight(opt.ExternalURL, "/"), pages: pages, mux: http.NewServeMux(), guard: newGuard()}
+	h.sessions = newSessions(h)
+	h.oidc = newOpenID(h)
+	if opt.SAML != nil {
+		h.saml = newSAML(h, opt.SAML)
+	}
+	h.routes()
+	return h, nil
+}
+
+func (h *Handler) routes() {
+	h.mux.HandleFunc("GET /sso/login", h.loginPage)
+	h.mux.HandleFunc("GET /sso/signed-out", h.signedOut)
+	h.mux.HandleFunc("POST /sso/logout", h.logout)
+	h.mux.HandleFunc("GET /sso/{connection}/login", h.begin)
+	h.mux.HandleFunc("GET /sso/{connection}/callback", h.callback)
+	h.mux.HandleFunc("POST /sso/{connection}/backchannel-logout", h.backchannel)
+	h.mux.HandleFunc("POST /sso/{connection}/saml/acs", h.acs)
+	h.mux.HandleFunc("GET /sso/{connection}/saml/metadata", h.metadata)
+	h.mux.HandleFunc("GET /sso/break-glass", h.breakGlassPage)
+	h.mux.HandleFunc("POST /sso/break-glass", h.breakGlassSignIn)
+	h.mux.HandleFunc("GET /sso/break-glass/setup", h.breakGlassSetupPage)
+	h.mux.HandleFunc("POST /sso/break-glass/setup", h.breakGlassSetup)
+	h.mux.HandleFunc("/sso/", func(w http.ResponseWriter, r *http.Request) {
+		h.fail(w, r, "", &Failure{Status: http.StatusNotFound, Reason: "no_page", Title: "There is no such page", Text: "Go to the sign-in page."})
+	})
+}
+
+// ServeHTTP serves the pages. Nothing here is ever cached.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	h.mux.ServeHTTP(w, r)
+}
+
+// Sessions returns the sessions, for the control API.
+func (h *Handler) Sessions() *Sessions { return h.sessions }
+
+// Pages returns the pages, for our authorization server's consent.
+func (h *Handler) Pages() *Pages { return h.pages }
+
+// Close lets go of connections to identity providers.
+func (h *Handler) Close() { h.oidc.close() }
+
+func (h *Handler) now() time.Time { return h.opt.Now() }
+
+func (h *Handler) addr(r *http.Request) string {
+	if h.opt.Addr != nil {
+		if a := h.opt.Addr(r); a.IsValid() {
+			return a.String()
+		}
+		return ""
+	}
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return ap.Addr().Unmap().String()
+}
+
+func (h *Handler) snapshot() (*snapshot.Snapshot, error) {
+	if s := h.opt.Snapshots.Load(); s != nil {
+		return s, nil
+	}
+	return nil, identity.Errorf(identity.CodeNoSnapshot, "there is no configuration")
+}
+
+// connection finds the connection that a path names. One that is not enabled
+// is as if it were not there.
+func (h *Handler) connection(r *http.Request) (*snapshot.Snapshot, *v1.SsoConnection, error) {
+	s, err := h.snapshot()
+	if err != nil {
+		return nil, nil, err
+	}
+	c, ok := s.SsoConnection(r.PathValue("connection"))
+	if !ok || !c.Spec.Enabled {
+		return nil, nil, &Failure{
+			Status: http.StatusNotFound, Reason: "no_connection", Title: "There is no such sign-in",
+			Text: "This way to sign in does not exist or is switched off. Choose another on the sign-in page.",
+		}
+	}
+	return s, c, nil
+}
+
+// begin sends the browser to the identity provider.
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request) {
+	_, c, err := h.connection(r)
+	if err != nil {
+		h.fail(w, r, "", err)
+		return
+	}
+	hint := v1.NormalizeEmail(r.URL.Query().Get("login_hint"))
+	if !v1.ValidEmail(hint) {
+		hint = ""
+	}
+	a := h.newAttempt(c, r.URL.Query().Get("return_to"), hint)
+	var to Onward
+	site := http.SameSiteLaxMode
+	switch {
+	case c.Spec.Protocol != v1.SsoSAML:
+		to.Location, err = h.oidc.begin(r.Context(), c, a)
+	case h.saml == nil:
+		err = Misconfigured("no_saml", "SAML is not available in this installation.", nil)
+	default:
+		site = http.SameSiteNoneMode
+		to, err = h.saml.Begin(r.Context(), c, a)
+	}
+	if err == nil {
+		err = h.saveAttempt(w, r, a, site)
+	}
+	if err != nil {
+		h.fail(w, r, c.Name, err)
+		return
+	}
+	if to.Form != nil {
+		h.pages.postOnward(w, c.Title(), to)
+		return
+	}
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	http.Redirect(w, r, to.Location, http.StatusSeeOther)
+}
+
+// callback takes an OpenID provider's answer.
+func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
+	s, c, err := h.connection(r)
+	if err != nil {
+		h.fail(w, r, "", err)
+		return
+	}
+	q := r.URL.Query()
+	for name, values := range q {
+		if len(values) > 1 { // RFC 6749, 3.1
+			h.fail(w, r, c.Name, again("parameter_twice", errors.New(name)))
+			return
+		}
+	}
+	if c.Spec.Protocol == v1.SsoSAML {
+		h.fail(w, r, c.Name, again("wrong_protocol", nil))
+		return
+	}
+	a, err := h.attempt(w, r, c, q.Get("state"))
+	if err == nil {
+		err = h.claimOnce(r.Context(), a)
+	}
+	if err != nil {
+		h.fail(w, r, c.Name, err)
+		return
+	}
+	assertion, err := h.oidc.finish(r.Context(), c, q, a)
+	if err != nil {
+		h.refuse(w, r, c, nil, err)
+		return
+	}
+	h.signIn(w, r, s, c, assertion, a.ReturnTo)
+}
+
+// acs takes a SAML identity provider's answer.
+func (h *Handler) acs(w http.ResponseWriter, r *http.Request) {
+	s, c, err := h.connection(r)
+	if err == nil && (c.Spec.Protocol != v1.SsoSAML || h.saml == nil) {
+		err = again("wrong_protocol", nil)
+	}
+	if err == nil {
+		err = parseForm(r)
+	}
+	if err != nil {
+		h.fail(w, r, r.PathValue("connection"), err)
+		return
+	}
+	var a *Attempt
+	relay := r.PostForm.Get("RelayState")
+	if len(r.CookiesNamed(attemptCookie(relay))) > 0 || c.Spec.SAML == nil || !c.Spec.SAML.AllowIdpInitiated {
+		if a, err = h.attempt(w, r, c, relay); err == nil {
+			err = h.claimOnce(r.Context(), a)
+		}
+		if err != nil {
+			h.fail(w, r, c.Name, err)
+			return
+		}
+	}
+	assertion, err := h.saml.Finish(r.Context(), c, r, a)
+	if err != nil {
+		h.refuse(w, r, c, nil, err)
+		return
+	}
+	returnTo := "/"
+	if a != nil {
+		returnTo = a.ReturnTo
+	}
+	h.signIn(w, r, s, c, assertion, returnTo)
+}
+
+// metadata describes us to a SAML identity provider. It is public, and is
+// there before the connection is enabled: the identity provider needs it first.
+func (h *Handler) metadata(w http.ResponseWriter, r *http.Request) {
+	s, err := h.snapshot()
+	if err != nil {
+		h.fail(w, r, "", err)
+		return
+	}
+	c, ok := s.SsoConnection(r.PathValue("connection"))
+	if !ok || c.Spec.Protocol != v1.SsoSAML || h.saml == nil {
+		h.fail(w, r, "", &Failure{Status: http.StatusNotFound, Reason: "no_connection", Title: "There is no such page", Text: "There is no SAML connection of this name."})
+		return
+	}
+	doc, err := h.saml.Metadata(r.Context(), c)
+	if err != nil {
+		h.fail(w, r, c.Name, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/samlmetadata+xml")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(doc) // the caller has gone if this fails
+}
+
+// parseForm reads a form body and refuses any other.
+func parseForm(r *http.Request) error {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-www-form-urlencoded" {
+		return again("not_a_form", nil)
+	}
+	if err := r.ParseForm(); err != nil {
+		return again("not_a_form", err)
+	}
+	for name, values := range r.PostForm {
+		if len(values) > 1 {
+			return again("parameter_twice", errors.New(name))
+		}
+	}
+	return nil
+}

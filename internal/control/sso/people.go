@@ -1,0 +1,209 @@
+package sso
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"unicode"
+
+	"golang.org/x/net/idna"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/claims"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
+)
+
+// maxGroups is how many groups of a sign-in are read.
+const maxGroups = 256
+
+// person is what an assertion says about somebody, in the terms of its
+// connection.
+type person struct {
+	key     identity.IdentityKey
+	email   string
+	trusted bool // the provider may speak for the address, and it is verified
+	name    string
+	groups  []string
+}
+
+func readPerson(c *v1.SsoConnection, a *Assertion) (*person, error) {
+	m := &c.Spec.Claims
+	var lists [5][]claims.Path
+	for i, list := range []v1.Strings{m.Subject, m.Email, m.EmailVerified, m.Groups, m.Name} {
+		var err error
+		if lists[i], err = paths(list); err != nil {
+			return nil, err
+		}
+	}
+	sub, err := subject(m, lists[0], a.Claims)
+	if err != nil {
+		return nil, err
+	}
+	emailClaims := a.EmailClaims
+	if emailClaims == nil {
+		emailClaims = a.Claims
+	}
+	p := &person{key: identity.IdentityKey{Issuer: a.Issuer, Subject: sub}, name: text(lists[4], a.Claims)}
+	p.email = normalizeEmail(text(lists[1], emailClaims))
+	p.trusted = trusted(c, lists[2], emailClaims, p.email)
+	p.groups, _, _ = claims.FirstStrings(lists[3], a.Claims, maxGroups)
+	if len(p.name) > 256 {
+		p.name = ""
+	}
+	return p, nil
+}
+
+// subject names the person as tokens of the same provider do (internal/authn),
+// so that a sign-in and a token are one person.
+func subject(m *v1.SsoClaims, list []claims.Path, c map[string]any) (string, error) {
+	sub := text(list, c)
+	if sub == "" {
+		return "", Misconfigured("no_subject", "The provider's answer lacks the claim that says who somebody is. Check spec.claims.subject.", nil)
+	}
+	if m.SubjectWithin == "" {
+		return sub, nil
+	}
+	within, err := paths([]string{m.SubjectWithin})
+	if err != nil {
+		return "", err
+	}
+	in := text(within, c)
+	if in == "" {
+		return "", Misconfigured("no_subject", "The provider's answer lacks the claim within which subjects are unique. Check spec.claims.subjectWithin.", nil)
+	}
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(in) + "/" + sub, nil
+}
+
+// text is the first claim that is there, where it is a string, or a list of
+// one, as SAML's attributes are.
+func text(list []claims.Path, c map[string]any) string {
+	v, _ := claims.First(list, c)
+	if many, ok := v.([]any); ok && len(many) == 1 {
+		v = many[0]
+	}
+	if many, ok := v.([]string); ok && len(many) == 1 {
+		v = many[0]
+	}
+	s, _ := v.(string)
+	return s
+}
+
+// normalizeEmail is internal/authn's: one spelling a mailbox, and nothing that
+// only looks like ASCII.
+func normalizeEmail(s string) string {
+	at := strings.LastIndexByte(s, '@')
+	if at < 1 || strings.TrimSpace(s) != s || strings.ContainsFunc(s[:at], func(r rune) bool { return r > unicode.MaxASCII }) {
+		return ""
+	}
+	s = v1.NormalizeEmail(s)
+	at = strings.LastIndexByte(s, '@')
+	domain, err := idna.Lookup.ToASCII(s[at+1:])
+	if err != nil {
+		return ""
+	}
+	if s = s[:at+1] + domain; !v1.ValidEmail(s) {
+		return ""
+	}
+	return s
+}
+
+// trusted reports whether the provider may speak for an address: its domain is
+// listed, and it is verified, or a missing word on that is assumed to be yes.
+// Nobody speaks for the local administrator's.
+func trusted(c *v1.SsoConnection, verified []claims.Path, in map[string]any, email string) bool {
+	if email == "" || email == breakGlassEmail || !domainListed(c.Spec.EmailDomains, email) {
+		return false
+	}
+	v, which := claims.First(verified, in)
+	switch list := v.(type) {
+	case []any:
+		if len(list) == 1 {
+			v = list[0]
+		}
+	case []string:
+		if len(list) == 1 {
+			v = list[0]
+		}
+	}
+	switch v := v.(type) {
+	case bool:
+		return v
+	case string:
+		return v == "true" || v == "1"
+	case json.Number:
+		return v == "1"
+	}
+	assumed := c.Spec.EmailVerified == v1.EmailVerifiedAssumed && (c.Spec.Provider != v1.PresetEntra || c.Spec.Protocol == v1.SsoSAML)
+	return which < 0 && assumed
+}
+
+func domainListed(domains []string, email string) bool {
+	domain := email[strings.LastIndexByte(email, '@')+1:]
+	return slices.ContainsFunc(domains, func(d string) bool { return d == "*" || d == domain })
+}
+
+// find says which user a person is: by identity first; by e-mail only where
+// the connection may speak for the address; a new one where it may create.
+func (h *Handler) find(ctx context.Context, s *snapshot.Snapshot, c *v1.SsoConnection, p *person) (uid string, err error) {
+	deleted := Refused("deleted", "Your account here was deleted. An administrator can let you in again.", nil)
+	if c.Spec.Users == v1.UsersNever {
+		return "", Refused("users_never", "Nobody is let in this way.", errors.New("spec.users is never"))
+	}
+	if s.Tombstoned(p.key, "") {
+		return "", deleted
+	}
+	if u, ok := s.UserByIdentity(p.key); ok {
+		return u.UID, nil
+	}
+	link, create := c.Spec.LinkBy == v1.LinkByEmail, c.Spec.Users == v1.UsersCreate
+	if _, scim := s.IssuerDirectory(p.key.Issuer); scim {
+		create = false // its people come by SCIM alone
+	}
+	nobody := Refused("not_mapped", "Your sign-in worked, but you are not a user here. Ask your administrator to add you.", nil)
+	if !p.trusted {
+		nobody.Err = errors.New("no user has this identity, and the provider may not speak for the e-mail address: emailDomains, email_verified")
+		return "", nobody
+	}
+	if s.Tombstoned(p.key, p.email) {
+		return "", deleted
+	}
+	if u, exists := s.UserByEmail(p.email); exists && !u.Active {
+		return "", inactive()
+	}
+	uid, _, err = h.opt.Store.EnsureUser(ctx, identity.Arrival{Key: p.key, Email: p.email, DisplayName: p.name, Create: create, LinkByEmail: link})
+	switch identity.CodeOf(err) {
+	case identity.CodeInvalidToken:
+		deleted.Err = err
+		return "", deleted
+	case identity.CodeNotFound:
+		nobody.Err = err
+		return "", nobody
+	case identity.CodeIdentityConflict:
+		return "", Refused("identity_conflict", "Your e-mail address belongs to a user whose account is not connected to this sign-in. Ask your administrator to connect it.", err)
+	}
+	return uid, err
+}
+
+func inactive() *Failure {
+	return Refused("inactive", "Your account here is switched off. An administrator can switch it on again.", nil)
+}
+
+// teamsOf lists the teams of the groups that a sign-in asserts: those that the
+// teams list for this connection, and for an identity provider of the same
+// issuer.
+func teamsOf(s *snapshot.Snapshot, c *v1.SsoConnection, p *person) []string {
+	var teams []string
+	for _, g := range p.groups {
+		teams = append(teams, s.ConnectionTeams(c.Name, g)...)
+		for _, idp := range s.Candidates(p.key.Issuer) {
+			if idp.Spec.Issuer == p.key.Issuer {
+				teams = append(teams, s.GroupTeams(idp.Name, g)...)
+			}
+		}
+	}
+	slices.Sort(teams)
+	return slices.Compact(teams)
+}

@@ -1,0 +1,244 @@
+package sso
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/record"
+	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
+)
+
+const (
+	writeTries  = 3
+	waitForView = 2 * time.Second
+	hintCookie  = "__Host-gatehouse-hint"
+	// maxHint is how long a cookie's value may be, so that browsers take it.
+	maxHint = 3800
+)
+
+// signIn makes a session of a verified assertion, or says why not.
+func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, s *snapshot.Snapshot, c *v1.SsoConnection, a *Assertion, returnTo string) {
+	err := checkRequired(c, a, h.now())
+	var p *person
+	if err == nil {
+		p, err = readPerson(c, a)
+	}
+	uid := ""
+	if err == nil {
+		uid, err = h.find(r.Context(), s, c, p)
+	}
+	if err != nil {
+		h.refuse(w, r, c, a, err)
+		return
+	}
+	n := &newSession{
+		connection: c.Name, uid: uid, assertion: a, life: c.Spec.Sessions.Absolute.Std(),
+		teams: teamsOf(s, c, p), name: p.name, source: "sso:" + p.key.Issuer,
+		memberFor: s.Settings().MembershipMaxAge.Std(),
+	}
+	_, n.scim = s.IssuerDirectory(p.key.Issuer)
+	if err := h.establish(w, r, s, n); err != nil {
+		h.refuse(w, r, c, a, err)
+		return
+	}
+	http.Redirect(w, r, safeReturnTo(returnTo), http.StatusSeeOther)
+}
+
+// newSession is what establish makes a session of.
+type newSession struct {
+	connection string
+	uid        string
+	assertion  *Assertion
+	life       time.Duration
+	teams      []string
+	name       string
+	source     string // of the memberships: sso:ISSUER; empty: none are changed
+	memberFor  time.Duration
+	scim       bool // the issuer's people come by SCIM, which beats a sign-in
+	action     string
+}
+
+// establish writes memberships and session in one batch, ends the session that
+// the browser had, and puts the new one's secret into its cookie. The batch
+// states the version of the person that was read: whoever is switched off in
+// between gets no session.
+func (h *Handler) establish(w http.ResponseWriter, r *http.Request, s *snapshot.Snapshot, n *newSession) error {
+	secret := identity.NewSessionSecret()
+	var (
+		sess identity.Session
+		head identity.Head
+	)
+	for try := 1; ; try++ {
+		u, err := h.opt.Store.User(r.Context(), n.uid)
+		if err != nil {
+			return err
+		}
+		if !u.Active {
+			return inactive()
+		}
+		sess = h.session(r, n, secret)
+		b := &record.Batch{
+			UserConditions: []record.UserCondition{{UID: u.UID, Version: u.Version}},
+			PutSessions:    []identity.Session{sess},
+			Audit:          []record.AuditEntry{h.audit(r, &u, &sess, n)},
+		}
+		if next, changed := memberships(u, n, h.now()); changed {
+			b.PutUsers = []identity.User{next}
+		}
+		if old, ok := currentSession(s, r); ok {
+			b.EndSessions = []record.SessionEnd{{ID: old.ID, By: "sign-in"}}
+		}
+		head, err = h.opt.Store.Commit(r.Context(), b)
+		if err == nil {
+			break
+		}
+		if identity.CodeOf(err) != identity.CodePreconditionFailed || try == writeTries {
+			return err
+		}
+	}
+	h.setSession(w, &sess, secret)
+	h.keepHint(w, &sess, n.assertion)
+	ctx, cancel := context.WithTimeout(r.Context(), waitForView)
+	defer cancel()
+	_ = h.opt.Snapshots.WaitFor(ctx, head) // late: the next page is a moment too early, and no more
+	return nil
+}
+
+func (h *Handler) session(r *http.Request, n *newSession, secret string) identity.Session {
+	now := h.now().UTC()
+	a := n.assertion
+	sess := identity.Session{
+		ID: uuid.Must(uuid.NewV7()).String(), Digest: identity.DigestOf(secret), UserUID: n.uid, Connection: n.connection,
+		Issuer: a.Issuer, Subject: a.Subject, ProviderSession: a.ProviderSession, AuthenticatedAt: a.AuthenticatedAt, ACR: a.ACR, AMR: a.AMR,
+		CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(n.life), RemoteAddr: h.addr(r), UserAgent: cut(r.UserAgent(), 256),
+	}
+	if sess.AuthenticatedAt.IsZero() {
+		sess.AuthenticatedAt = now
+	}
+	if !a.NotAfter.IsZero() && a.NotAfter.Before(sess.ExpiresAt) {
+		sess.ExpiresAt = a.NotAfter.UTC()
+	}
+	return sess
+}
+
+// memberships replaces the set of the issuer whole. Other sources are not
+// touched; where the person or the issuer's people are a directory's, the set
+// becomes empty.
+func memberships(u identity.User, n *newSession, now time.Time) (identity.User, bool) {
+	if n.source == "" {
+		return u, false
+	}
+	scim := n.scim || strings.HasPrefix(u.Manager, "scim:")
+	had := len(u.Memberships)
+	u.Memberships = slices.DeleteFunc(slices.Clone(u.Memberships), func(m identity.Membership) bool { return m.Source == n.source })
+	changed := len(u.Memberships) != had
+	if !scim {
+		until := now.Add(n.memberFor).UTC()
+		for _, team := range n.teams {
+			u.Memberships = append(u.Memberships, identity.Membership{Team: team, Source: n.source, ExpiresAt: &until})
+			changed = true
+		}
+		if u.DisplayName == "" && n.name != "" {
+			u.DisplayName, changed = n.name, true
+		}
+	}
+	return u, changed
+}
+
+func (h *Handler) audit(r *http.Request, u *identity.User, sess *identity.Session, n *newSession) record.AuditEntry {
+	after, _ := json.Marshal(map[string]any{ // strings only: this cannot fail
+		"connection": sess.Connection, "issuer": sess.Issuer, "subject": sess.Subject, "teams": n.teams, "acr": sess.ACR, "amr": sess.AMR, "userAgent": sess.UserAgent,
+	})
+	action := n.action
+	if action == "" {
+		action = "session.sign-in"
+	}
+	return record.AuditEntry{
+		Actor: string(identity.UserSubject(u.Email)), ActorUID: u.UID, Via: "sso:" + sess.Connection, TokenID: sess.ID, RemoteAddr: sess.RemoteAddr,
+		RequestID: requestID(r), Action: action, Target: "session:" + sess.ID, After: after, Outcome: "done",
+	}
+}
+
+// refuse audits a sign-in that was refused and answers with its page. How many
+// entries one address may cause is bounded: anybody can begin an attempt.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, c *v1.SsoConnection, a *Assertion, err error) {
+	f := failureOf(err)
+	about := map[string]string{"reason": f.Reason}
+	if a != nil {
+		about["issuer"], about["subject"] = cut(a.Issuer, 256), cut(a.Subject, 256)
+	}
+	if a != nil || h.guard.allow("audit/"+h.addr(r), 30, h.now()) {
+		after, _ := json.Marshal(about)
+		_, auditErr := h.opt.Store.Commit(r.Context(), &record.Batch{Audit: []record.AuditEntry{{
+			Actor: "anonymous", Via: "sso:" + c.Name, RemoteAddr: h.addr(r), RequestID: requestID(r),
+			Action: "session.sign-in", Target: "sso-connection:" + c.Name, After: after, Outcome: "denied",
+		}}})
+		if auditErr != nil {
+			f = failureOf(auditErr)
+		}
+	}
+	h.fail(w, r, c.Name, f)
+}
+
+func (h *Handler) setSession(w http.ResponseWriter, sess *identity.Session, secret string) {
+	http.SetCookie(w, &http.Cookie{
+		Name: SessionCookie, Value: secret, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		MaxAge: max(int(sess.ExpiresAt.Sub(sess.CreatedAt)/time.Second), 1),
+	})
+}
+
+// keepHint keeps the ID token for the sign-out, sealed, bound to the session,
+// where it is short enough for a cookie. Without it the provider asks the
+// person once more.
+func (h *Handler) keepHint(w http.ResponseWriter, sess *identity.Session, a *Assertion) {
+	value := ""
+	if a.IDToken != "" {
+		if sealed, err := h.opt.Sealer.Seal([]byte(a.IDToken), hintPlace(sess.ID)); err == nil {
+			value = base64.RawURLEncoding.EncodeToString(sealed)
+		}
+	}
+	if value == "" || len(value) > maxHint {
+		h.clearCookie(w, hintCookie)
+		return
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: hintCookie, Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		MaxAge: max(int(sess.ExpiresAt.Sub(sess.CreatedAt)/time.Second), 1),
+	})
+}
+
+func hintPlace(sessionID string) []byte { return []byte("gatehouse/sso/hint/1/" + sessionID) }
+
+func (h *Handler) hint(r *http.Request, sessionID string) string {
+	cookies := r.CookiesNamed(hintCookie)
+	if len(cookies) != 1 {
+		return ""
+	}
+	sealed, err := base64.RawURLEncoding.DecodeString(cookies[0].Value)
+	if err != nil {
+		return ""
+	}
+	plain, err := h.opt.Sealer.Open(sealed, hintPlace(sessionID))
+	if err != nil {
+		return ""
+	}
+	return string(plain)
+}
+
+func requestID(r *http.Request) string { return cut(r.Header.Get("X-Request-Id"), 64) }
+
+func cut(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+	}
+	return strings.ToValidUTF8(s, "")
+}
