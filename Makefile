@@ -25,7 +25,7 @@ test: ## everything in process, with the race detector
 
 test-real: build ## against real components: Keycloak, oidc-provider, the SDKs, a model
 	./scripts/real/fetch
-	GATEHOUSE_TEST_BINARY=$(CURDIR)/$(BIN) $(GOTEST) -tags real -count=1 -timeout 45m -p 1 -run '^TestReal|^TestRig|^TestKeycloak|^TestOIDC|^TestLlama|^TestValidator|^TestSDK|^TestProxies|^TestOpenAIGo' ./internal/testkit/...
+	GATEHOUSE_TEST_BINARY=$(CURDIR)/$(BIN) $(GOTEST) -tags real -count=1 -timeout 45m -p 1 -run '^TestReal|^TestRig|^TestKeycloak|^TestOIDC|^TestLlama|^TestValidator|^TestSDK|^TestProxies|^TestOpenAIGo' ./internal/testkit/... ./internal/control/scim ./internal/control/sso/...
 
 FUZZTIME ?= 60s
 fuzz: ## every fuzz target; what reads bytes of strangers for FUZZTIME
