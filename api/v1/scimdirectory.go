@@ -1,6 +1,9 @@
 package v1
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // ScimDirectory is a directory (Okta, Entra ID, …) that pushes its people and
 // groups to /scim/v2 with tokens of its own.
@@ -18,6 +21,11 @@ type ScimDirectorySpec struct {
 	// people come by this directory alone: a token or a sign-in of theirs
 	// creates nobody.
 	Issuers Strings `json:"issuers,omitempty"`
+	// Teams are names of teams, a name may end in *, that a group of this
+	// directory may become though grants name the team already. Without it such
+	// a group gets a name of its own, because otherwise whoever names groups in
+	// the directory would take what was granted to another team.
+	Teams Strings `json:"teams,omitempty"`
 }
 
 func (d *ScimDirectory) Type() *TypeMeta        { return &d.TypeMeta }
@@ -38,5 +46,18 @@ func (d *ScimDirectory) Validate() FieldErrors {
 			errs.addf(index("spec.issuers", i), "%q stands there twice", s)
 		}
 	}
+	for i, s := range d.Spec.Teams {
+		if prefix, open := strings.CutSuffix(s, "*"); (prefix != "" || !open) && !validNamePrefix(prefix, open) {
+			errs.addf(index("spec.teams", i), "%q is not a team's name, nor the beginning of one with a * behind it", s)
+		}
+	}
 	return errs
+}
+
+// validNamePrefix reports whether s is a name, or with open can begin one.
+func validNamePrefix(s string, open bool) bool {
+	if open {
+		s += "a"
+	}
+	return nameRE.MatchString(s)
 }

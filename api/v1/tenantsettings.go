@@ -25,6 +25,12 @@ const (
 	VirtualAccountsGitOps VirtualAccountMode = "gitops"
 )
 
+// Whether there is a local administrator.
+const (
+	BreakGlassEnabled  = "enabled"
+	BreakGlassDisabled = "disabled"
+)
+
 // TenantSettingsSpec holds what the whole installation shares.
 type TenantSettingsSpec struct {
 	// VirtualAccounts says who may create virtual accounts: central, delegated
@@ -36,6 +42,10 @@ type TenantSettingsSpec struct {
 	// MembershipMaxAge is how long a membership learned at sign-in holds
 	// without another sign-in. Default 30d.
 	MembershipMaxAge Duration `json:"membershipMaxAge,omitempty"`
+	// BreakGlass is enabled or disabled: the local administrator for
+	// emergencies, who signs in with a password when no identity provider can.
+	// Default enabled.
+	BreakGlass string `json:"breakGlass,omitempty"`
 	// CORSOrigins may call the gateway from a browser. Default none.
 	CORSOrigins Strings `json:"corsOrigins,omitempty"`
 }
@@ -55,6 +65,7 @@ func (t *TenantSettings) Default() {
 	if t.Spec.MembershipMaxAge == "" {
 		t.Spec.MembershipMaxAge = "30d"
 	}
+	setDefault(&t.Spec.BreakGlass, BreakGlassEnabled)
 }
 
 // Validate reports everything that is wrong with the settings.
@@ -64,6 +75,7 @@ func (t *TenantSettings) Validate() FieldErrors {
 		errs.addf("metadata.name", "there is one TenantSettings; its name is default")
 	}
 	oneOf(&errs, "spec.virtualAccounts", t.Spec.VirtualAccounts, VirtualAccountsCentral, VirtualAccountsDelegated, VirtualAccountsGitOps)
+	oneOf(&errs, "spec.breakGlass", t.Spec.BreakGlass, BreakGlassEnabled, BreakGlassDisabled)
 	errs.duration("spec.personalAccessTokenMaxAge", t.Spec.PersonalAccessTokenMaxAge, time.Minute, 3650*24*time.Hour)
 	errs.duration("spec.membershipMaxAge", t.Spec.MembershipMaxAge, time.Minute, 3650*24*time.Hour)
 	for i, o := range t.Spec.CORSOrigins {

@@ -16,6 +16,8 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/authn"
 	"github.com/gatehouse-ai/gatehouse/internal/authn/keyring"
 	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
+	"github.com/gatehouse-ai/gatehouse/internal/control/scim"
+	"github.com/gatehouse-ai/gatehouse/internal/control/sso"
 	"github.com/gatehouse-ai/gatehouse/internal/devidp"
 	"github.com/gatehouse-ai/gatehouse/internal/gateway"
 	"github.com/gatehouse-ai/gatehouse/internal/ledger"
@@ -40,6 +42,9 @@ type Options struct {
 	Environ []string
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// PollOnly follows PostgreSQL by looking at the revision alone, as behind a
+	// connection pooler that passes no NOTIFY. For tests.
+	PollOnly bool
 }
 
 // App is a running Gatehouse.
@@ -61,12 +66,15 @@ type App struct {
 	registry  *prometheus.Registry
 	explainer *authn.Authenticator
 	control   http.Handler
+	sso       *sso.Handler
+	scim      *scim.Server
 	idp       *devidp.Provider
 	listeners listeners
 	env       *environment
 
 	url, opsURL, idpURL string
 	bootstrapFile       string
+	breakGlassLink      string
 	failed              chan error // a listener that ended by itself
 
 	// cleanUp is what Stop does, the last first. A start that fails does it too.

@@ -15,7 +15,7 @@ import (
 // openStore opens the database that database.url names.
 func (a *App) openStore(ctx context.Context) error {
 	if url, ok := a.cfg.Database.Postgres(); ok {
-		db, err := postgres.Open(ctx, postgres.Options{URL: url, Now: a.now, Log: a.log})
+		db, err := postgres.Open(ctx, postgres.Options{URL: url, Now: a.now, Log: a.log, NoNotify: a.opt.PollOnly})
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
 		}

@@ -23,6 +23,17 @@ spec:
   resolve: {users: create}
 ---
 apiVersion: gatehouse.dev/v1
+kind: SsoConnection
+metadata: {name: dev}
+spec:
+  enabled: true
+  displayName: Development sign-in
+  oidc: {issuer: "ISSUER", clientId: console, tokenEndpointAuth: none}
+  linkBy: email
+  emailDomains: [example.com]
+  users: create
+---
+apiVersion: gatehouse.dev/v1
 kind: RoleBinding
 metadata: {name: dev-admin}
 spec:
@@ -58,9 +69,18 @@ func devUsers() []devidp.User {
 	}
 }
 
+// devClients are the programs that may ask the development identity provider:
+// whoever runs on this machine, and the sign-in pages of the server at url.
+func devClients(url string) []devidp.Client {
+	return []devidp.Client{
+		{ID: devidp.DefaultClient, RedirectURIs: []string{"http://127.0.0.1/callback", "http://[::1]/callback", "http://localhost/callback"}},
+		{ID: "console", RedirectURIs: []string{url + "/sso/dev/callback"}, PostLogoutRedirectURIs: []string{url + "/sso/signed-out"}},
+	}
+}
+
 // devDocuments are the resources of gatehouse dev for an issuer.
 func devDocuments(issuer string) ([]manifest.Document, error) {
-	docs, err := manifest.Parse("gatehouse dev", []byte(strings.Replace(devManifests, "ISSUER", issuer, 1)))
+	docs, err := manifest.Parse("gatehouse dev", []byte(strings.ReplaceAll(devManifests, "ISSUER", issuer)))
 	if err != nil {
 		return nil, fmt.Errorf("the resources of gatehouse dev: %w", err)
 	}
@@ -79,6 +99,7 @@ func (a *App) devWelcome() string {
 	return fmt.Sprintf(`Gatehouse is running, for trying it out.
 
   gateway, control API, console   %s
+  sign in                         %s/sso/login
   metrics, readiness              %s
   development identity provider   %s
   users                           admin@example.com (tenant admin), member@example.com (member)
@@ -97,6 +118,6 @@ What each of them may use:
   curl -s %s/v1/models -H "Authorization: Bearer %s"
 
 Stop with Ctrl-C. Everything is kept in %s.
-`, a.url, a.opsURL, a.idpURL, chat("admin@example.com", "echo/large"), chat("member@example.com", "echo/large"),
+`, a.url, a.url, a.opsURL, a.idpURL, chat("admin@example.com", "echo/large"), chat("member@example.com", "echo/large"),
 		a.url, token("admin@example.com"), a.url, token("member@example.com"), a.cfg.DataDir())
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/authn/keyring"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/secret"
@@ -45,10 +46,11 @@ func (k *keyRuntime) Reconcile(_, next *snapshot.Snapshot) {
 const secretWait = 250 * time.Millisecond
 
 // secretRuntime tells the secret cache which references there are, and hands
-// the gateway the key of an account.
+// the gateway the key of an account, and the sign-in a connection's secret.
 type secretRuntime struct {
 	cache   *secret.Cache
 	handles atomic.Pointer[map[*snapshot.Account]*secret.Handle]
+	clients atomic.Pointer[map[*v1.SsoConnection]*secret.Handle]
 }
 
 // Reconcile is called before a snapshot is published. The handles of the
@@ -72,7 +74,18 @@ func (r *secretRuntime) Reconcile(prev, next *snapshot.Snapshot) {
 			refs = append(refs, ref)
 		}
 	}
+	for _, c := range next.SsoConnections() {
+		if ref, ok := connectionRef(c); ok {
+			refs = append(refs, ref)
+		}
+	}
 	r.cache.Reconcile(refs)
+	clients := map[*v1.SsoConnection]*secret.Handle{}
+	for _, c := range next.SsoConnections() {
+		if ref, ok := connectionRef(c); ok {
+			clients[c] = r.cache.Handle(ref)
+		}
+	}
 	for _, a := range next.Accounts() {
 		if ref, ok := accountRef(a); ok {
 			handles[a] = r.cache.Handle(ref)
@@ -82,6 +95,33 @@ func (r *secretRuntime) Reconcile(prev, next *snapshot.Snapshot) {
 	defer cancel()
 	_ = r.cache.WaitReady(ctx) // what is still without a value answers 503 and is in Status
 	r.handles.Store(&handles)
+	r.clients.Store(&clients)
+}
+
+func connectionRef(c *v1.SsoConnection) (secret.Ref, bool) {
+	if c.Spec.OIDC == nil || c.Spec.OIDC.ClientSecret == nil {
+		return secret.Ref{}, false
+	}
+	return secret.Ref{
+		ResourceUID: c.UID, ResourceName: c.Name, Path: "spec.oidc.clientSecret", Manager: c.Manager, Value: *c.Spec.OIDC.ClientSecret,
+	}, true
+}
+
+// ClientSecret returns the client secret of a connection of the present
+// snapshot. Error: secret_unavailable.
+func (r *secretRuntime) ClientSecret(c *v1.SsoConnection) (string, error) {
+	var h *secret.Handle
+	if m := r.clients.Load(); m != nil {
+		h = (*m)[c]
+	}
+	if h == nil {
+		return "", identity.Errorf(identity.CodeSecretUnavailable, "the client secret of this connection cannot be had right now")
+	}
+	v, err := h.Value()
+	if err != nil {
+		return "", identity.Wrap(identity.CodeSecretUnavailable, err, "the client secret of this connection cannot be had right now")
+	}
+	return v, nil
 }
 
 func accountRef(a *snapshot.Account) (secret.Ref, bool) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gatehouse-ai/gatehouse/internal/app/settings"
 	"github.com/gatehouse-ai/gatehouse/internal/console"
+	"github.com/gatehouse-ai/gatehouse/internal/control/scim"
 	"github.com/gatehouse-ai/gatehouse/internal/devidp"
 )
 
@@ -49,7 +50,7 @@ func (a *App) listenIDP() error {
 	if dir := a.cfg.DataDir(); dir != "" {
 		keyFile = filepath.Join(dir, "devidp.key")
 	}
-	a.idp, err = devidp.New(devidp.Options{Issuer: a.idpURL, KeyFile: keyFile, Users: devUsers()})
+	a.idp, err = devidp.New(devidp.Options{Issuer: a.idpURL, KeyFile: keyFile, Users: devUsers(), Clients: devClients(a.url)})
 	return err
 }
 
@@ -64,6 +65,9 @@ func (a *App) serve(context.Context) error {
 	mux.Handle("/v1/", models)
 	mux.Handle("/api/v1/", a.control)
 	mux.Handle("/api/v1", a.control) // or the mux would redirect before anybody was asked who they are
+	mux.Handle("/sso/", a.sso)
+	mux.Handle(scim.Root, a.scim)
+	mux.Handle(scim.Root+"/", a.scim)
 	console.Register(mux)
 	main := a.server(front(a.cfg.Server.Hosts(a.listeners.main.Addr().String()), mux))
 	if a.cfg.Server.TLS.Cert != "" {

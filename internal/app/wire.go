@@ -55,6 +55,9 @@ func (a *App) allow() secret.Allow {
 	return allow
 }
 
+// liveWait is how long a write waits to be live everywhere in this process.
+const liveWait = 2 * time.Second
+
 // recordBatch is the largest number of request records written at once. A
 // record costs a third in a batch of thousands of what it costs among dozens.
 const recordBatch = 4096
@@ -129,7 +132,11 @@ func (a *App) makeWings(context.Context) error {
 	})
 	gatewayRun.runtime = a.gateway
 	a.onStop(func(context.Context) error { a.gateway.Close(); return nil })
+	if err := a.makePeople(secretRun, addr); err != nil {
+		return err
+	}
 	control, err := api.New(api.Options{
+		Browsers:  a.sso.Sessions(),
 		Snapshots: a.publisher, Authenticator: a.explainer, Explainer: a.explainer, Writer: a.db, Resources: a.db, People: a.db,
 		Tokens: a.db, Audit: a.db, Logs: a.db, Sealer: a.keys, Allow: a.allow(), ExternalURL: a.url, Addr: addr, Now: a.now, Log: a.log,
 	})
@@ -270,6 +277,7 @@ func (a *App) configure(ctx context.Context) error {
 		return err
 	}
 	a.warn()
+	a.breakGlassLink = a.announceBreakGlass(ctx)
 	a.bootstrapFile, err = a.bootstrap(ctx)
 	return err
 }
@@ -298,6 +306,9 @@ func (a *App) announce() {
 		return
 	}
 	_, _ = fmt.Fprintf(a.opt.Out, "gateway, control API, console: %s\nmetrics, readiness: %s\n", a.url, a.opsURL)
+	if a.breakGlassLink != "" {
+		_, _ = fmt.Fprintf(a.opt.Out, "local administrator for emergencies, a link that works once and for a day: %s\n", a.breakGlassLink)
+	}
 	if a.bootstrapFile != "" {
 		_, _ = fmt.Fprintf(a.opt.Out, "one-time admin token (until the first tenant-admin, %s at most): %s\n", bootstrapLife, a.bootstrapFile)
 	}

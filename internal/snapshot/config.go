@@ -121,8 +121,7 @@ func (c *compiler) resource(r v1.Resource) {
 	case *v1.ProviderAccount:
 		c.account(r)
 	case *v1.SsoConnection:
-		c.cfg.connections[r.Name] = r
-		c.cfg.connectionList = append(c.cfg.connectionList, r)
+		c.connection(r)
 	case *v1.ScimDirectory:
 		c.directory(r)
 	case *v1.ExternalIdentity:

@@ -1,6 +1,10 @@
 package snapshot
 
-import v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+import (
+	"slices"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+)
 
 // directory notes for whom a directory speaks. Of two that claim one issuer
 // the first by name has it.
@@ -39,4 +43,24 @@ func (s *Snapshot) ScimDirectory(name string) (*v1.ScimDirectory, bool) {
 func (s *Snapshot) IssuerDirectory(issuer string) (string, bool) {
 	name, ok := s.cfg.directoryIssuers[issuer]
 	return name, ok
+}
+
+// connection notes a way to sign in. A domain leads to one only: the first by
+// name of those that are enabled.
+func (c *compiler) connection(r *v1.SsoConnection) {
+	c.cfg.connections[r.Name] = r
+	c.cfg.connectionList = append(c.cfg.connectionList, r)
+	if !r.Spec.Enabled {
+		return
+	}
+	for _, d := range r.Spec.Domains {
+		for _, other := range c.cfg.connectionList {
+			if other != r && other.Spec.Enabled && slices.Contains(other.Spec.Domains, d) {
+				c.problemf("the domain %s leads to sso-connection:%s already; remove it from one of the two", d, other.Name)
+			}
+		}
+	}
+	if slices.Contains(r.Spec.EmailDomains, "*") {
+		c.problemf("may speak for the addresses of any domain (emailDomains: [\"*\"])")
+	}
 }

@@ -43,11 +43,14 @@ func New(d Dialect, config, records Pools, now func() time.Time) *Database {
 	return &Database{dialect: d, config: config, records: records, now: now}
 }
 
-// Start writes the epoch into an empty database.
+// Start writes the epoch and the id of the audit's chain into an empty database.
 func (db *Database) Start(ctx context.Context) error {
 	return db.change(ctx, func(t *tx) error {
 		_, err := t.exec(`INSERT INTO meta (id, epoch, revision, pruned_through) VALUES (1, ?, 0, 0) ON CONFLICT (id) DO NOTHING`, uuid.NewString())
-		return err
+		if err != nil {
+			return err
+		}
+		return t.startChain()
 	})
 }
 

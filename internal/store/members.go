@@ -30,3 +30,24 @@ func (db *Database) Members(ctx context.Context, team, after string, limit int) 
 	})
 	return users, err
 }
+
+// TeamMembers lists, by uid and after a uid ("" begins), who has a membership of
+// a team from a source; source "" is any. Memberships that have expired and are
+// still stored are among them. A limit of 0 is 500; 10 000 is the most. Errors:
+// database_unavailable.
+func (db *Database) TeamMembers(ctx context.Context, team, source, after string, limit int) ([]string, error) {
+	query, args := `SELECT DISTINCT user_uid FROM memberships WHERE team = ? AND user_uid > ?`, []any{team, after}
+	if source != "" {
+		query, args = query+` AND source = ?`, append(args, source)
+	}
+	var uids []string
+	err := db.view(ctx, db.config, func(t *tx) error {
+		return t.each(query+` ORDER BY user_uid LIMIT ?`, append(args, pageSize(limit)), func(r row) error {
+			var uid string
+			err := r.Scan(&uid)
+			uids = append(uids, uid)
+			return err
+		})
+	})
+	return uids, err
+}

@@ -117,9 +117,13 @@ func (s *storedResource) add(rows *identity.Rows) {
 }
 
 func (t *tx) resource(key identity.ResourceKey) (storedResource, bool, error) {
+	return t.resourceWhere(`kind = ? AND name = ?`, string(key.Kind), key.Name)
+}
+
+func (t *tx) resourceWhere(where string, args ...any) (storedResource, bool, error) {
 	var s storedResource
 	found := false
-	err := t.each(`SELECT `+resourceColumns+` FROM resources WHERE kind = ? AND name = ?`, []any{string(key.Kind), key.Name}, func(r row) error {
+	err := t.each(`SELECT `+resourceColumns+` FROM resources WHERE `+where, args, func(r row) error {
 		found = true
 		return s.scan(r)
 	})
@@ -130,12 +134,24 @@ func (t *tx) resource(key identity.ResourceKey) (storedResource, bool, error) {
 // Errors: not_found, database_unavailable; uncoded for a resource that this
 // version cannot read.
 func (db *Database) Resource(ctx context.Context, key identity.ResourceKey) (v1.Resource, error) {
+	return db.oneResource(ctx, key.Kind, key.Name, func(t *tx) (storedResource, bool, error) { return t.resource(key) })
+}
+
+// ResourceByUID returns the resource of a kind with a uid.
+// Errors: as Resource.
+func (db *Database) ResourceByUID(ctx context.Context, kind v1.Kind, uid string) (v1.Resource, error) {
+	return db.oneResource(ctx, kind, "with the uid "+uid, func(t *tx) (storedResource, bool, error) {
+		return t.resourceWhere(`uid = ? AND kind = ?`, uid, string(kind))
+	})
+}
+
+func (db *Database) oneResource(ctx context.Context, kind v1.Kind, what string, read func(*tx) (storedResource, bool, error)) (v1.Resource, error) {
 	var s storedResource
 	err := db.view(ctx, db.config, func(t *tx) error {
 		var found bool
 		var err error
-		if s, found, err = t.resource(key); err == nil && !found {
-			err = identity.Errorf(identity.CodeNotFound, "there is no %s %s", key.Kind.Slug(), key.Name)
+		if s, found, err = read(t); err == nil && !found {
+			err = identity.Errorf(identity.CodeNotFound, "there is no %s %s", kind.Slug(), what)
 		}
 		return err
 	})
@@ -144,7 +160,7 @@ func (db *Database) Resource(ctx context.Context, key identity.ResourceKey) (v1.
 	}
 	r, err := s.decode()
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", key.Kind.Slug(), key.Name, err)
+		return nil, fmt.Errorf("%s %s: %w", kind.Slug(), what, err)
 	}
 	return r, nil
 }

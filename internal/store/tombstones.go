@@ -1,6 +1,10 @@
 package store
 
 import (
+	"context"
+	"slices"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
@@ -75,6 +79,27 @@ func (t *tx) lift(uids []string, changes *changeSet) error {
 
 // liftListed lifts what the batch lists; one that is not there is no error.
 func (c *commit) liftListed() error { return c.lift(c.batch.LiftTombstones, &c.changes) }
+
+// TombstonesOf lists, in order and once each, the uids of removed people who had
+// an e-mail address or one of the identities. An empty address finds nobody.
+// Errors: database_unavailable.
+func (db *Database) TombstonesOf(ctx context.Context, email string, keys []identity.IdentityKey) (uids []string, err error) {
+	err = db.view(ctx, db.config, func(t *tx) error {
+		if uids, err = t.tombstonesOf(v1.NormalizeEmail(email), nil); err != nil {
+			return err
+		}
+		for i := range keys {
+			more, err := t.tombstonesOf("", &keys[i])
+			if err != nil {
+				return err
+			}
+			uids = append(uids, more...)
+		}
+		return nil
+	})
+	slices.Sort(uids)
+	return slices.Compact(uids), err
+}
 
 // tombstonesOf finds tombstones by address and by identity; each may be absent.
 func (t *tx) tombstonesOf(email string, key *identity.IdentityKey) (uids []string, err error) {

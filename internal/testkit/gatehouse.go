@@ -26,6 +26,8 @@ type Options struct {
 	Dir string
 	// Environ are environment variables besides addresses and the database.
 	Environ []string
+	// PollOnly is app.Options'.
+	PollOnly bool
 	// Manifests are applied with the bootstrap token as soon as it runs.
 	Manifests string
 }
@@ -78,7 +80,7 @@ func (g *Gatehouse) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	g.App, err = app.Start(context.WithoutCancel(t.Context()), cfg, app.Options{Dev: g.opt.Dev, Environ: environ, Log: log})
+	g.App, err = app.Start(context.WithoutCancel(t.Context()), cfg, app.Options{Dev: g.opt.Dev, Environ: environ, Log: log, PollOnly: g.opt.PollOnly})
 	if err != nil {
 		t.Fatal(err)
 	}

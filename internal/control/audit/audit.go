@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-ai/gatehouse/internal/auditchain"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
 const (
@@ -141,23 +142,32 @@ func (a *Auditor) run(ctx context.Context) {
 }
 
 func (a *Auditor) checkpoint(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, signTimeout)
+	within, cancel := context.WithTimeout(ctx, signTimeout)
 	defer cancel()
-	if _, err := a.Sign(ctx); err != nil && ctx.Err() == nil {
+	if _, err := a.Sign(within); err != nil && ctx.Err() == nil {
 		a.opt.Log.Warn("the audit could not be signed; it is tried again", "error", err)
 	}
 }
 
 // Sign signs the head and keeps the checkpoint, unless it is signed already.
-// It returns the head. Errors: the store's.
+// It returns the head. Errors: the store's; a chain that ends before an entry
+// that was signed.
 func (a *Auditor) Sign(ctx context.Context) (auditchain.Head, error) {
 	id, head, err := a.opt.Store.AuditHead(ctx)
-	if err != nil || head.Seq == 0 {
+	if err != nil {
 		return head, err
 	}
 	have, err := a.opt.Store.Checkpoints(ctx, head.Seq, 1)
-	if err != nil || len(have) > 0 {
+	if err != nil {
 		return head, err
+	}
+	if len(have) > 0 && have[0].Seq > head.Seq {
+		if err := a.checkEnd(ctx, &have[0]); err != nil {
+			return head, err
+		}
+	}
+	if head.Seq == 0 || len(have) > 0 && have[0].Seq == head.Seq {
+		return head, nil
 	}
 	chain, err := auditchain.NewChain(id)
 	if err != nil {
@@ -170,9 +180,25 @@ func (a *Auditor) Sign(ctx context.Context) (auditchain.Head, error) {
 	return head, a.opt.Store.PutCheckpoint(ctx, &c)
 }
 
+// checkEnd compares the chain's end with a checkpoint that is ahead of what was
+// read of it. Another replica may have written and signed meanwhile. One that is
+// not ours says nothing: whoever can write one must not stop us from signing.
+func (a *Auditor) checkEnd(ctx context.Context, c *auditchain.Checkpoint) error {
+	if !c.SignedBy(a.PublicKey()) {
+		return nil
+	}
+	_, head, err := a.opt.Store.AuditHead(ctx)
+	if err == nil && head.Seq < c.Seq {
+		err = fmt.Errorf("the audit was cut: it ends at entry %d, and entry %d was signed at %s", head.Seq, c.Seq, c.At.Format(time.RFC3339))
+	}
+	return err
+}
+
 // Export writes the chain from an entry on, 1 for the whole, up to a head that
-// is signed for it. What is written before an error has no end line, and no
-// verifier takes it for whole. Errors: the store's and the writer's.
+// is signed for it. From the entry after the last it is without entries and
+// proves that there are none. What is written before an error has no end line,
+// and no verifier takes it for whole. Errors: invalid_request (an entry that
+// is further on), the store's and the writer's; a chain whose end is gone.
 func (a *Auditor) Export(ctx context.Context, w io.Writer, from uint64) error {
 	from = max(from, 1)
 	id, _, err := a.opt.Store.AuditHead(ctx)
@@ -183,15 +209,25 @@ func (a *Auditor) Export(ctx context.Context, w io.Writer, from uint64) error {
 	if err != nil {
 		return err
 	}
+	if from > head.Seq+1 {
+		return identity.Errorf(identity.CodeInvalidRequest, "the audit ends at entry %d", head.Seq)
+	}
 	x := &export{store: a.opt.Store, until: head.Seq, after: from - 1}
 	if err := x.read(ctx); err != nil {
 		return err
 	}
 	h := auditchain.Header{Chain: id, Keys: []ed25519.PublicKey{a.PublicKey()}}
-	if from > 1 && len(x.entries) > 0 {
+	switch {
+	case from == 1: // after nothing, whatever the first entry says
+	case len(x.entries) > 0:
 		h.After = auditchain.Head{Seq: from - 1, Hash: x.entries[0].PrevHash}
+	default:
+		h.After = head
 	}
 	if x.out, err = auditchain.NewWriter(w, h); err != nil {
+		return err
+	}
+	if err := x.before(ctx, from); err != nil {
 		return err
 	}
 	for len(x.entries) > 0 {
@@ -233,6 +269,19 @@ func (x *export) read(ctx context.Context) (err error) {
 	x.after = x.entries[len(x.entries)-1].Seq
 	x.checkpoints, err = x.store.Checkpoints(ctx, first, len(x.entries))
 	return err
+}
+
+// before writes the checkpoint of the entry before a partial export: then its
+// first entry is known to follow what was signed.
+func (x *export) before(ctx context.Context, from uint64) error {
+	if from == 1 {
+		return nil
+	}
+	c, err := x.store.Checkpoints(ctx, from-1, 1)
+	if err != nil || len(c) == 0 || c[0].Seq != from-1 {
+		return err
+	}
+	return x.out.Checkpoint(&c[0])
 }
 
 func (x *export) write() error {

@@ -126,12 +126,16 @@ func (h *Handler) connection(r *http.Request) (*snapshot.Snapshot, *v1.SsoConnec
 	}
 	c, ok := s.SsoConnection(r.PathValue("connection"))
 	if !ok || !c.Spec.Enabled {
-		return nil, nil, &Failure{
-			Status: http.StatusNotFound, Reason: "no_connection", Title: "There is no such sign-in",
-			Text: "This way to sign in does not exist or is switched off. Choose another on the sign-in page.",
-		}
+		return nil, nil, noConnection()
 	}
 	return s, c, nil
+}
+
+func noConnection() *Failure {
+	return &Failure{
+		Status: http.StatusNotFound, Reason: "no_connection", Title: "There is no such sign-in",
+		Text: "This way to sign in does not exist or is switched off. Choose another on the sign-in page.",
+	}
 }
 
 // begin sends the browser to the identity provider.

@@ -212,6 +212,21 @@ func TestSecurityWhoMayComeIn(t *testing.T) {
 			w.tombs = []identity.Tombstone{{UID: "gone", Email: "ada@example.com"}}
 			w.publish()
 		}, "deleted"},
+		{"not somebody whom another replica has just switched off", nil, func(w *world) {
+			w.addUser(identity.User{UID: "u1", Email: "ada@example.com", Active: true, Identities: key(w)})
+			u := w.users["u1"]
+			u.Active = false
+			w.users["u1"], w.behind = u, true
+		}, "inactive"},
+		{"not an address that another replica has just deleted", nil, func(w *world) {
+			w.tombs, w.behind = []identity.Tombstone{{UID: "gone", Email: "ada@example.com"}}, true
+		}, "deleted"},
+		{"somebody whom another replica has just let in again", nil, func(w *world) {
+			w.tombs = []identity.Tombstone{{UID: "gone", Email: "ada@example.com"}}
+			w.publish()
+			w.tombs, w.behind = nil, true
+			w.users["u1"] = identity.User{UID: "u1", Email: "ada@example.com", Active: true, Version: 1, Identities: key(w)}
+		}, ""},
 		{"nobody as the local administrator", func(s *v1.SsoConnectionSpec) { s.LinkBy, s.EmailDomains = v1.LinkByEmail, v1.Strings{"*"} }, func(w *world) {
 			w.addUser(identity.User{UID: "u1", Email: breakGlassEmail, Active: true})
 			w.idp.claims["email"] = breakGlassEmail

@@ -21,6 +21,8 @@ type Snapshots interface {
 
 // Store writes people and sessions.
 type Store interface {
+	// Head is the newest revision that any replica has written.
+	Head(ctx context.Context) (identity.Head, error)
 	// EnsureUser finds, links or creates a person, as the arrival permits.
 	// Errors: invalid_token (deleted), identity_conflict, not_found,
 	// database_unavailable.

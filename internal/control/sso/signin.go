@@ -27,7 +27,10 @@ const (
 
 // signIn makes a session of a verified assertion, or says why not.
 func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, s *snapshot.Snapshot, c *v1.SsoConnection, a *Assertion, returnTo string) {
-	err := checkRequired(c, a, h.now())
+	s, c, err := h.newest(r.Context(), s, c)
+	if err == nil {
+		err = checkRequired(c, a, h.now())
+	}
 	var p *person
 	if err == nil {
 		p, err = readPerson(c, a)
@@ -51,6 +54,29 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, s *snapshot.Sna
 		return
 	}
 	http.Redirect(w, r, safeReturnTo(returnTo), http.StatusSeeOther)
+}
+
+// newest waits until this process has seen what others have written: who was
+// removed or let in at another replica a moment ago is so here as well. The
+// connection may have been switched off meanwhile.
+func (h *Handler) newest(ctx context.Context, s *snapshot.Snapshot, c *v1.SsoConnection) (*snapshot.Snapshot, *v1.SsoConnection, error) {
+	head, err := h.opt.Store.Head(ctx)
+	if err != nil {
+		return s, c, err
+	}
+	wait, cancel := context.WithTimeout(ctx, waitForView)
+	defer cancel()
+	if err := h.opt.Snapshots.WaitFor(wait, head); err != nil {
+		return s, c, identity.Wrap(identity.CodeNoSnapshot, err, "the configuration is not up to date; try again")
+	}
+	if s, err = h.snapshot(); err != nil {
+		return s, c, err
+	}
+	again, ok := s.SsoConnection(c.Name)
+	if !ok || again.UID != c.UID || !again.Spec.Enabled {
+		return s, c, noConnection()
+	}
+	return s, again, nil
 }
 
 // newSession is what establish makes a session of.

@@ -34,9 +34,10 @@ const ours = "https://gatehouse.example"
 
 // world is a handler on a store in memory, with a clock that stands still.
 type world struct {
-	t   testing.TB
-	h   *Handler
-	idp *scriptedIDP
+	behind bool // another replica has written what this one has not seen
+	t      testing.TB
+	h      *Handler
+	idp    *scriptedIDP
 
 	mu        sync.Mutex
 	now       time.Time
@@ -173,7 +174,18 @@ func (w *world) pass(d time.Duration) { w.mu.Lock(); w.now = w.now.Add(d); w.mu.
 
 func (w *world) Load() *snapshot.Snapshot { w.mu.Lock(); defer w.mu.Unlock(); return w.snap }
 
-func (w *world) WaitFor(context.Context, identity.Head) error { return nil }
+func (w *world) WaitFor(_ context.Context, head identity.Head) error {
+	if w.behind {
+		w.behind = false
+		w.publish() // what another replica has written arrives
+	}
+	if w.Load().Head().Revision < head.Revision {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+func (w *world) Head(context.Context) (identity.Head, error) { return identity.Head{Epoch: "e"}, nil }
 
 func away() error { return identity.Errorf(identity.CodeDatabaseUnavailable, "the database is away") }
 

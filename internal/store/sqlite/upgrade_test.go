@@ -12,11 +12,17 @@ import (
 
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
+	"github.com/gatehouse-ai/gatehouse/internal/store/sqlite"
 )
 
 // oldUser is what the version before this one writes, which may go on running
 // beside it.
 const oldUser = `INSERT INTO users (uid, email, user_name, display_name, active, created_at, user_name_key) VALUES ('u-old', 'old@example.com', '', 'Old', 1, 0, NULL)`
+
+func oldAudit(id string) string {
+	return `INSERT INTO audit (id, at, actor, actor_uid, via, token_id, remote_addr, request_id, action, target, before_json, after_json, outcome)
+		VALUES ('` + id + `', 1, 'a', '', '', '', '', '', 'old', 't', NULL, '{"a": 1}', 'done')`
+}
 
 func TestDatabaseOfTheFirstVersionIsBroughtUpToDate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
@@ -35,8 +41,10 @@ func TestDatabaseOfTheFirstVersionIsBroughtUpToDate(t *testing.T) {
 	if _, err := p.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := raw.Exec(oldUser); err != nil {
-		t.Fatal(err)
+	for _, statement := range []string{oldUser, oldAudit("aud-old")} {
+		if _, err := raw.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := raw.Close(); err != nil {
 		t.Fatal(err)
@@ -58,6 +66,25 @@ func TestDatabaseOfTheFirstVersionIsBroughtUpToDate(t *testing.T) {
 	if b.PutUsers[0].Version <= u.Version {
 		t.Fatalf("version %d after %d", b.PutUsers[0].Version, u.Version)
 	}
+	oldAuditIsOutsideTheChain(t, db, "aud-old")
+}
+
+// oldAuditIsOutsideTheChain: an entry without a link is listed, and the chain
+// begins with the first that has one.
+func oldAuditIsOutsideTheChain(t *testing.T, db *sqlite.DB, old string) {
+	t.Helper()
+	b := &record.Batch{Audit: []record.AuditEntry{{Action: "new"}}}
+	if _, err := db.Commit(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	all, err := db.Audit(t.Context(), "", 10)
+	if err != nil || len(all) != 2 || all[1].ID != old {
+		t.Fatalf("audit %+v, %v", all, err)
+	}
+	chained, err := db.AuditEntries(t.Context(), 0, 10)
+	if err != nil || len(chained) != 1 || chained[0].ID != b.Audit[0].ID || chained[0].Seq != 1 {
+		t.Fatalf("chain %+v, %v", chained, err)
+	}
 }
 
 func TestVersionBeforeThisOneGoesOnWriting(t *testing.T) {
@@ -68,4 +95,6 @@ func TestVersionBeforeThisOneGoesOnWriting(t *testing.T) {
 	if u, err := db.User(t.Context(), "u-old"); err != nil || u.Version == 0 {
 		t.Fatalf("user %+v, %v", u, err)
 	}
+	execute(t, path, oldAudit("aud-beside"))
+	oldAuditIsOutsideTheChain(t, db, "aud-beside")
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/auditchain"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 )
@@ -93,6 +94,24 @@ type Upkeep interface {
 	Integrity(ctx context.Context) error
 }
 
+// Chain is how the audit is proved and searched.
+type Chain interface {
+	AuditHead(ctx context.Context) (chain string, head auditchain.Head, err error)
+	AuditEntries(ctx context.Context, after uint64, limit int) ([]auditchain.Entry, error)
+	Checkpoints(ctx context.Context, from uint64, limit int) ([]auditchain.Checkpoint, error)
+	PutCheckpoint(ctx context.Context, c *auditchain.Checkpoint) error
+	AuditWhere(ctx context.Context, f record.AuditFilter, after string, limit int) ([]record.AuditEntry, error)
+}
+
+// Lookups are what a directory and the local administrator need besides.
+type Lookups interface {
+	TeamMembers(ctx context.Context, team, source, after string, limit int) ([]string, error)
+	TombstonesOf(ctx context.Context, email string, keys []identity.IdentityKey) ([]string, error)
+	ResourceByUID(ctx context.Context, kind v1.Kind, uid string) (v1.Resource, error)
+	BreakGlass(ctx context.Context) ([]byte, error)
+	SetBreakGlass(ctx context.Context, old, value []byte) error
+}
+
 // Store is everything the suite uses.
 type Store interface {
 	Configuration
@@ -103,6 +122,8 @@ type Store interface {
 	Once
 	Tokens
 	Records
+	Chain
+	Lookups
 	Upkeep
 	Close() error
 }
@@ -120,7 +141,7 @@ type Backend struct {
 func Run(t *testing.T, b Backend) {
 	for _, group := range []map[string]func(*testing.T, *fixture){
 		resourceTests(), commitTests(), userTests(), tokenTests(), directoryTests(), historyTests(), recordTests(),
-		personTests(), sessionTests(), onceTests(),
+		personTests(), sessionTests(), onceTests(), auditTests(), lookupTests(),
 	} {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) { test(t, newFixture(t, b)) })
