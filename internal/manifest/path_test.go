@@ -124,6 +124,8 @@ func TestErrorsOfAllFilesAreReported(t *testing.T) {
 // Every example of the documentation is read as a user's would be.
 func TestDocumentationExamplesAreValid(t *testing.T) {
 	files, _ := filepath.Glob("../../docs/*.md")
+	deeper, _ := filepath.Glob("../../docs/*/*.md")
+	files = append(files, deeper...)
 	files = append(files, "../../README.md")
 	found := map[string]int{}
 	for _, file := range files {

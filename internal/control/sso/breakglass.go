@@ -136,7 +136,7 @@ func (h *Handler) breakGlassSignIn(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	st, _, err := h.breakGlass(r.Context())
+	st, stored, err := h.breakGlass(r.Context())
 	switch {
 	case err != nil:
 		h.fail(w, r, BreakGlassConnection, err)
@@ -149,12 +149,37 @@ func (h *Handler) breakGlassSignIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if u, ok := s.UserByUID(st.UID); !ok || !s.UserPrincipal(u, now).Admin {
-		if err := h.makeAdmin(r, st.UID, false); err != nil {
+		if err := h.repair(r, &st, stored); err != nil {
 			h.fail(w, r, BreakGlassConnection, err)
 			return
 		}
 	}
 	h.breakGlassSession(w, r, st.UID, r.PostForm.Get("return_to"))
+}
+
+// repair makes the local administrator one again where somebody has removed
+// them or their role: under a new uid where the old one is under a tombstone.
+func (h *Handler) repair(r *http.Request, st *breakGlassState, stored []byte) error {
+	lift, err := h.fresh(r.Context(), st)
+	if err != nil {
+		return err
+	}
+	if len(lift) > 0 {
+		if err := h.setBreakGlass(r.Context(), stored, *st); err != nil {
+			return err
+		}
+	}
+	return h.makeAdmin(r, st.UID, lift, false)
+}
+
+// fresh gives the local administrator a new uid where they were removed, and
+// returns the tombstones that are in the way.
+func (h *Handler) fresh(ctx context.Context, st *breakGlassState) (lift []string, err error) {
+	lift, err = h.opt.BreakGlass.TombstonesOf(ctx, breakGlassEmail, nil)
+	if len(lift) > 0 {
+		st.UID = uuid.Must(uuid.NewV7()).String()
+	}
+	return lift, err
 }
 
 func (h *Handler) breakGlassSession(w http.ResponseWriter, r *http.Request, uid, returnTo string) {
@@ -252,7 +277,11 @@ func (h *Handler) breakGlassSetup(w http.ResponseWriter, r *http.Request) {
 		h.pages.setup(w, http.StatusBadRequest, setupForm{Token: token, Minimum: minPassword, Problem: problem})
 		return
 	}
-	if err := h.makeAdmin(r, st.UID, true); err != nil {
+	lift, err := h.fresh(r.Context(), &st)
+	if err == nil {
+		err = h.makeAdmin(r, st.UID, lift, true)
+	}
+	if err != nil {
 		h.fail(w, r, BreakGlassConnection, err)
 		return
 	}
@@ -268,14 +297,14 @@ func (h *Handler) breakGlassSetup(w http.ResponseWriter, r *http.Request) {
 }
 
 // makeAdmin makes the local administrator's user where there is none, and
-// their role.
-func (h *Handler) makeAdmin(r *http.Request, uid string, setup bool) error {
+// their role. lift are the tombstones that are in the way.
+func (h *Handler) makeAdmin(r *http.Request, uid string, lift []string, setup bool) error {
 	action := "break-glass.repair"
 	if setup {
 		action = "break-glass.setup"
 	}
 	b := &record.Batch{
-		PutResources: []v1.Resource{adminBinding()},
+		PutResources: []v1.Resource{adminBinding()}, LiftTombstones: lift,
 		Audit: []record.AuditEntry{{
 			Actor: "system:break-glass", ActorUID: uid, Via: "sso:" + BreakGlassConnection, RemoteAddr: h.addr(r), RequestID: requestID(r),
 			Action: action, Target: "user:" + breakGlassEmail, Outcome: "done",

@@ -181,6 +181,28 @@ func TestTheLocalAdministratorIsOneAgainWhenSomebodyTookTheRoleAway(t *testing.T
 	}
 }
 
+func TestTheLocalAdministratorComesBackThoughSomebodyDeletedThem(t *testing.T) {
+	w := newWorld(t, nil)
+	w.setUp()
+	u, _ := w.userByEmail(breakGlassEmail)
+	delete(w.users, u.UID)
+	w.tombs = []identity.Tombstone{{UID: u.UID, Email: breakGlassEmail}}
+	w.publish()
+	for range 2 {
+		again := w.browser()
+		if rec := again.post("/sso/break-glass", url.Values{"password": {goodPassword}}); rec.Code != http.StatusSeeOther {
+			t.Fatalf("%d %s", rec.Code, rec.Body)
+		}
+		v, err := w.h.Sessions().Authenticate(again.api("GET"))
+		if err != nil || !v.Principal.Admin || v.Principal.UID == u.UID {
+			t.Errorf("%v %+v", err, v.Principal)
+		}
+	}
+	if len(w.tombs) != 0 {
+		t.Error("the tombstone is still there")
+	}
+}
+
 func TestResetTakesThePasswordAway(t *testing.T) {
 	w := newWorld(t, nil)
 	w.setUp()

@@ -61,6 +61,8 @@ type BreakGlassStore interface {
 	// SetBreakGlass replaces old by value. Errors: precondition_failed (it is
 	// not old any more).
 	SetBreakGlass(ctx context.Context, old, value []byte) error
+	// TombstonesOf lists the uids of removed people who had an address.
+	TombstonesOf(ctx context.Context, email string, keys []identity.IdentityKey) ([]string, error)
 }
 
 // Protocol signs people in by another protocol than OpenID Connect: SAML. Its

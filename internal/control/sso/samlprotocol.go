@@ -67,6 +67,7 @@ func (p *samlProtocol) config(ctx context.Context, c *v1.SsoConnection) (saml.Co
 	}
 	return saml.Config{
 		EntityID: p.base(c) + "/metadata", ACSURL: p.base(c) + "/acs", Key: key, Certificate: cert,
+		InsecureHTTP:     c.Spec.InsecureHTTP,
 		UnsignedRequests: !m.SignsRequests(), AllowIDPInitiated: m.AllowIdpInitiated, NameIDFormat: m.NameIDFormat,
 		RequireACR: c.Spec.Require.ACRValues, MaxAge: c.Spec.Require.MaxAge.Std(), Now: p.h.now, Claim: p.h.opt.Store.Claim,
 	}, nil

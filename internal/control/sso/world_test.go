@@ -267,6 +267,13 @@ func (w *world) Commit(_ context.Context, b *record.Batch) (identity.Head, error
 			return identity.Head{}, identity.Errorf(identity.CodePreconditionFailed, "changed")
 		}
 	}
+	for _, u := range b.PutUsers {
+		if slices.ContainsFunc(w.tombs, func(t identity.Tombstone) bool { return t.UID == u.UID }) {
+			w.mu.Unlock()
+			return identity.Head{}, identity.Errorf(identity.CodeConflict, "uid: is not used again")
+		}
+	}
+	w.tombs = slices.DeleteFunc(w.tombs, func(t identity.Tombstone) bool { return slices.Contains(b.LiftTombstones, t.UID) })
 	w.batches = append(w.batches, *b)
 	for _, u := range b.PutUsers {
 		u.Version = w.users[u.UID].Version + 1
@@ -353,6 +360,15 @@ func (w *world) TouchSession(_ context.Context, id string, at time.Time, idle ti
 }
 
 func (w *world) BreakGlass(context.Context) ([]byte, error) { return w.bg, nil }
+
+func (w *world) TombstonesOf(_ context.Context, email string, _ []identity.IdentityKey) (uids []string, err error) {
+	for _, t := range w.tombs {
+		if t.Email == email {
+			uids = append(uids, t.UID)
+		}
+	}
+	return uids, nil
+}
 
 func (w *world) SetBreakGlass(_ context.Context, old, value []byte) error {
 	if string(old) != string(w.bg) {
