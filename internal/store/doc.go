@@ -8,9 +8,9 @@
 // used once, the audit's order, and sealed bytes. It does not own how a database
 // is opened, migrated and locked (store/sqlite, store/postgres), how entries are
 // hashed and checkpoints signed (internal/auditchain, internal/control/audit),
-// what the rows mean together (internal/snapshot), who may read or write them (internal/control),
-// or encryption (internal/seal): it sees ciphertext and digests only, never a
-// token, a cookie or a secret.
+// what the rows mean together (internal/snapshot), who may read or write them
+// (internal/control), or encryption (internal/seal): it sees ciphertext and
+// digests only, never a token, a cookie or a secret.
 //
 // The app opens one store and hands it to the control wing, to the snapshot's
 // loader, to the gateway's directory port and to the ledger, each through an

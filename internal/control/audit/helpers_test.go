@@ -64,7 +64,10 @@ type memory struct {
 
 const memoryChain = "chain-of-a-test"
 
-func (m *memory) lock(call string) (unlock func(), err error) {
+func (m *memory) lock(ctx context.Context, call string) (unlock func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	m.mu.Lock()
 	if m.fail != nil {
 		if err := m.fail(call); err != nil {
@@ -75,8 +78,8 @@ func (m *memory) lock(call string) (unlock func(), err error) {
 	return m.mu.Unlock, nil
 }
 
-func (m *memory) AuditHead(context.Context) (string, auditchain.Head, error) {
-	unlock, err := m.lock("AuditHead")
+func (m *memory) AuditHead(ctx context.Context) (string, auditchain.Head, error) {
+	unlock, err := m.lock(ctx, "AuditHead")
 	if err != nil {
 		return "", auditchain.Head{}, err
 	}
@@ -84,8 +87,8 @@ func (m *memory) AuditHead(context.Context) (string, auditchain.Head, error) {
 	return memoryChain, m.head, nil
 }
 
-func (m *memory) AuditEntries(_ context.Context, after uint64, limit int) ([]auditchain.Entry, error) {
-	unlock, err := m.lock("AuditEntries")
+func (m *memory) AuditEntries(ctx context.Context, after uint64, limit int) ([]auditchain.Entry, error) {
+	unlock, err := m.lock(ctx, "AuditEntries")
 	if err != nil {
 		return nil, err
 	}
@@ -94,8 +97,8 @@ func (m *memory) AuditEntries(_ context.Context, after uint64, limit int) ([]aud
 	return slices.Clone(rest[:min(limit, len(rest))]), nil
 }
 
-func (m *memory) Checkpoints(_ context.Context, from uint64, limit int) ([]auditchain.Checkpoint, error) {
-	unlock, err := m.lock("Checkpoints")
+func (m *memory) Checkpoints(ctx context.Context, from uint64, limit int) ([]auditchain.Checkpoint, error) {
+	unlock, err := m.lock(ctx, "Checkpoints")
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +112,8 @@ func (m *memory) Checkpoints(_ context.Context, from uint64, limit int) ([]audit
 	return list, nil
 }
 
-func (m *memory) PutCheckpoint(_ context.Context, c *auditchain.Checkpoint) error {
-	unlock, err := m.lock("PutCheckpoint")
+func (m *memory) PutCheckpoint(ctx context.Context, c *auditchain.Checkpoint) error {
+	unlock, err := m.lock(ctx, "PutCheckpoint")
 	if err != nil {
 		return err
 	}
@@ -119,8 +122,8 @@ func (m *memory) PutCheckpoint(_ context.Context, c *auditchain.Checkpoint) erro
 	return nil
 }
 
-func (m *memory) PutKey(_ context.Context, name string, sealed []byte) ([]byte, error) {
-	unlock, err := m.lock("PutKey")
+func (m *memory) PutKey(ctx context.Context, name string, sealed []byte) ([]byte, error) {
+	unlock, err := m.lock(ctx, "PutKey")
 	if err != nil {
 		return nil, err
 	}

@@ -1,11 +1,14 @@
 package postgres_test
 
 import (
+	"context"
+	"crypto/sha256"
 	"database/sql"
 	"os"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/pressly/goose/v3"
 
@@ -63,6 +66,67 @@ func TestAuditFromBeforeTheChainIsOutsideIt(t *testing.T) {
 	chained, err := db.AuditEntries(t.Context(), 0, 10)
 	if err != nil || len(chained) != 2 || chained[0].Action != "one" || chained[1].Seq != 2 || chained[1].PrevHash != chained[0].Hash {
 		t.Fatalf("chain %+v, %v", chained, err)
+	}
+}
+
+// Whoever writes holds the row of the head, whatever other locks there are.
+func TestSecurityEntryWaitsForTheHeadOfTheChain(t *testing.T) {
+	url := database(t)
+	db := opened(t, postgres.Options{URL: url})
+	commit(t, db, &record.Batch{Audit: []record.AuditEntry{{Action: "one"}}})
+	other, err := connect(t, url).BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Rollback() }()
+	for _, statement := range []string{
+		`UPDATE audit_chain SET seq = 2, hash = sha256('two')`,
+		`INSERT INTO audit (id, at, actor, actor_uid, via, token_id, remote_addr, request_id, action, target, outcome, chain_seq, prev_hash, hash)
+			SELECT 'aud-two', at, actor, actor_uid, via, token_id, remote_addr, request_id, 'two', target, outcome, 2, hash, sha256('two') FROM audit`,
+	} {
+		if _, err := other.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := db.Commit(context.WithoutCancel(t.Context()), &record.Batch{Audit: []record.AuditEntry{{Action: "three"}}})
+		done <- err
+	}()
+	watching, tick := connect(t, url), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for waiting := 0; waiting == 0; <-tick.C {
+		if err := watching.QueryRow(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-done:
+			t.Fatalf("it did not wait: %v", err)
+		default:
+		}
+	}
+	if err := other.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	list, err := db.AuditEntries(t.Context(), 0, 10)
+	if err != nil || len(list) != 3 || list[2].Seq != 3 || list[2].PrevHash != sha256.Sum256([]byte("two")) {
+		t.Fatalf("%+v, %v", list, err)
+	}
+}
+
+// A prefix is looked for in the order of bytes, whatever the database's language.
+func TestAuditIsInTheOrderOfBytes(t *testing.T) {
+	url := database(t)
+	opened(t, postgres.Options{URL: url})
+	for _, column := range []string{"actor", "action", "target", "outcome"} {
+		var collation string
+		err := connect(t, url).QueryRow(`SELECT coalesce(collation_name, '') FROM information_schema.columns WHERE table_name = 'audit' AND column_name = $1`, column).Scan(&collation)
+		if err != nil || collation != "C" {
+			t.Errorf("%s has collation %q, %v", column, collation, err)
+		}
 	}
 }
 
