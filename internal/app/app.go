@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/authn"
 	"github.com/gatehouse-ai/gatehouse/internal/authn/keyring"
 	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
+	"github.com/gatehouse-ai/gatehouse/internal/control/audit"
 	"github.com/gatehouse-ai/gatehouse/internal/control/scim"
 	"github.com/gatehouse-ai/gatehouse/internal/control/sso"
 	"github.com/gatehouse-ai/gatehouse/internal/devidp"
@@ -68,6 +69,7 @@ type App struct {
 	control   http.Handler
 	sso       *sso.Handler
 	scim      *scim.Server
+	auditor   *audit.Auditor
 	idp       *devidp.Provider
 	listeners listeners
 	env       *environment

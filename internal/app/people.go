@@ -13,6 +13,7 @@ import (
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/authn"
+	"github.com/gatehouse-ai/gatehouse/internal/control/audit"
 	"github.com/gatehouse-ai/gatehouse/internal/control/scim"
 	"github.com/gatehouse-ai/gatehouse/internal/control/sso"
 	"github.com/gatehouse-ai/gatehouse/internal/control/sso/saml"
@@ -34,7 +35,7 @@ func (a *App) makePeople(secrets *secretRuntime, addr func(*http.Request) netip.
 	a.onStop(func(context.Context) error { a.sso.Close(); return nil })
 	a.scim, err = scim.New(scim.Options{
 		People: a.db, Past: a.db, Teams: a.db, Writer: a.db,
-		Authenticator: directoryTokens{a.publisher, a.explainer, addr}, Trust: directoryTrust{a.publisher, a.now},
+		Authenticator: directoryTokens{a.publisher, a.explainer, addr, a.ledger.TouchToken, a.now}, Trust: directoryTrust{a.publisher, a.now},
 		BaseURL: a.url, Addr: addr, Now: a.now,
 		Await: func(ctx context.Context, head identity.Head) {
 			ctx, cancel := context.WithTimeout(ctx, liveWait)
@@ -44,6 +45,18 @@ func (a *App) makePeople(secrets *secretRuntime, addr func(*http.Request) netip.
 		Report: func(_ context.Context, err error) { a.log.Error("SCIM", "error", err) },
 	})
 	return err
+}
+
+// makeAuditor begins to sign the audit. The key's thumbprint is logged, so that
+// it can be noted somewhere that this database is not.
+func (a *App) makeAuditor(ctx context.Context) error {
+	var err error
+	if a.auditor, err = audit.New(ctx, audit.Options{Store: a.db, Sealer: a.keys, Now: a.now, Log: a.log}); err != nil {
+		return err
+	}
+	a.onStop(func(context.Context) error { a.auditor.Close(); return nil })
+	a.log.Info("the audit is signed", "key", a.auditor.KeyID())
+	return nil
 }
 
 // breakGlassOff: the local administrator is there unless TenantSettings say
@@ -104,6 +117,8 @@ type directoryTokens struct {
 	snapshots *snapshot.Publisher
 	auth      *authn.Authenticator
 	addr      func(*http.Request) netip.Addr
+	used      func(id string, at time.Time, from string)
+	now       func() time.Time
 }
 
 // Authenticate takes the credential out of the header: nothing later sees it.
@@ -112,7 +127,11 @@ func (d directoryTokens) Authenticate(_ context.Context, r *http.Request) (direc
 	if s == nil {
 		return "", "", identity.Errorf(identity.CodeNoSnapshot, "the configuration is not available yet")
 	}
-	return d.auth.Directory(s, authn.FromHeader(r.Header.Clone(), d.addr(r)))
+	addr := d.addr(r)
+	if directory, tokenID, err = d.auth.Directory(s, authn.FromHeader(r.Header.Clone(), addr)); err == nil {
+		d.used(tokenID, d.now(), addr.String())
+	}
+	return directory, tokenID, err
 }
 
 // directoryTrust says what a directory may not take.

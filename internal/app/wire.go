@@ -101,7 +101,7 @@ func lookupIn(environ []string) func(string) (string, bool) {
 }
 
 // makeWings makes the two wings. They know each other by the snapshot only.
-func (a *App) makeWings(context.Context) error {
+func (a *App) makeWings(ctx context.Context) error {
 	keyRun := &keyRuntime{ring: a.ring, allow: a.allow(), log: func(p string, err error) {
 		a.log.Error("an identity provider's CA may not be read; its tokens are answered with 503", "provider", p, "error", err)
 	}}
@@ -135,8 +135,11 @@ func (a *App) makeWings(context.Context) error {
 	if err := a.makePeople(secretRun, addr); err != nil {
 		return err
 	}
+	if err := a.makeAuditor(ctx); err != nil {
+		return err
+	}
 	control, err := api.New(api.Options{
-		Browsers:  a.sso.Sessions(),
+		Browsers: a.sso.Sessions(), AuditExport: a.auditor,
 		Snapshots: a.publisher, Authenticator: a.explainer, Explainer: a.explainer, Writer: a.db, Resources: a.db, People: a.db,
 		Tokens: a.db, Audit: a.db, Logs: a.db, Sealer: a.keys, Allow: a.allow(), ExternalURL: a.url, Addr: addr, Now: a.now, Log: a.log,
 	})

@@ -146,8 +146,8 @@ func (f *fixed) Recheck(*snapshot.Snapshot, authn.Caller) (authn.Caller, error) 
 
 type drop struct{}
 
-func (drop) Add(*record.Request)          {}
-func (drop) TouchToken(string, time.Time) {}
+func (drop) Add(*record.Request)                  {}
+func (drop) TouchToken(string, time.Time, string) {}
 
 // serveGateway starts a gateway before an upstream, and returns its address.
 func serveGateway(tb testing.TB, upstream string) string {

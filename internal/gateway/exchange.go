@@ -133,7 +133,7 @@ func (e *Exchange) authenticate() error {
 	e.rec.Issuer, e.rec.Subject, e.rec.Email = p.Key.Issuer, p.Key.Subject, p.Email
 	e.rec.Via, e.rec.TokenID, e.rec.Provider = g.Via, g.TokenID, g.Provider
 	if g.TokenID != "" {
-		e.g.opt.Recorder.TouchToken(g.TokenID, e.at)
+		e.g.opt.Recorder.TouchToken(g.TokenID, e.at, e.rec.RemoteAddr)
 	}
 	if !g.AllowsAddress(e.addr) {
 		return identity.Errorf(identity.CodeAddressNotPermitted, "this token may not be used from this address")

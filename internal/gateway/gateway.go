@@ -35,7 +35,7 @@ type Rechecker interface {
 // Recorder takes down what happened. Neither method may wait.
 type Recorder interface {
 	Add(r *record.Request)
-	TouchToken(id string, at time.Time)
+	TouchToken(id string, at time.Time, from string)
 }
 
 // Keys gives the providers' keys.

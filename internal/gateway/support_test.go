@@ -99,7 +99,7 @@ func (b *book) Add(r *record.Request) {
 	b.added <- struct{}{}
 }
 
-func (b *book) TouchToken(id string, _ time.Time) {
+func (b *book) TouchToken(id string, _ time.Time, _ string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.touched = append(b.touched, id)

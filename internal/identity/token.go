@@ -189,8 +189,10 @@ type Token struct {
 	Narrowing *Narrowing `json:"narrowing,omitempty"`
 	// CreatedBy is the subject that made it.
 	CreatedBy string `json:"createdBy,omitempty"`
-	// LastUsedAt is coalesced, at most a minute late. It takes no revision.
-	LastUsedAt *time.Time `json:"lastUsedAt,omitempty"`
+	// LastUsedAt and LastUsedFrom (an address) are coalesced, at most a minute
+	// late. They take no revision.
+	LastUsedAt   *time.Time `json:"lastUsedAt,omitempty"`
+	LastUsedFrom string     `json:"lastUsedFrom,omitempty"`
 }
 
 // Narrowing limits a token below its owner. A nil list is no limit; an empty
@@ -205,4 +207,10 @@ type Narrowing struct {
 	CIDR []netip.Prefix `json:"cidr,omitzero"`
 	// NotAfter ends it before its expiry.
 	NotAfter *time.Time `json:"notAfter,omitempty"`
+}
+
+// TokenUse is when a token was used, and from which address.
+type TokenUse struct {
+	At   time.Time
+	From string
 }

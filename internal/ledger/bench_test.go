@@ -8,14 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/ledger"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 )
 
 type nowhere struct{}
 
-func (nowhere) AppendRequests(context.Context, []record.Request) error  { return nil }
-func (nowhere) TouchTokens(context.Context, map[string]time.Time) error { return nil }
+func (nowhere) AppendRequests(context.Context, []record.Request) error          { return nil }
+func (nowhere) TouchTokens(context.Context, map[string]identity.TokenUse) error { return nil }
 func benchRecord() *record.Request {
 	return &record.Request{ID: "0198f2c0-0000-7000-8000-000000000000", At: time.Now(), Endpoint: "chat.completions", Principal: "user:a@example.com", Model: "m", Status: 200}
 }
@@ -113,7 +114,7 @@ func BenchmarkTouchAgain(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
-			l.TouchToken(ids[i%len(ids)], now)
+			l.TouchToken(ids[i%len(ids)], now, "192.0.2.1")
 		}
 	})
 	b.StopTimer()

@@ -248,11 +248,11 @@ func (l *Ledger) signal() {
 	}
 }
 
-// TouchToken notes that a token was used. Within a minute only the first time
+// TouchToken notes that a token was used from an address. Within a minute only the first time
 // costs more than a look; it reaches the Toucher within a minute.
-func (l *Ledger) TouchToken(id string, at time.Time) {
+func (l *Ledger) TouchToken(id string, at time.Time, from string) {
 	if l.touches != nil {
-		l.touches.touch(id, at)
+		l.touches.touch(id, at, from)
 	}
 }
 

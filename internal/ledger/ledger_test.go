@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -269,7 +270,7 @@ func TestCloseGivesUpWhenItsTimeIsOver(t *testing.T) {
 		s := &sink{delay: time.Hour}
 		l := ledger.New(ledger.Options{Sink: s, Toucher: &toucher{err: errors.New("away")}, Batch: 4})
 		add(l, 1, 10)
-		l.TouchToken("a", time.Now())
+		l.TouchToken("a", time.Now(), "192.0.2.1")
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		start := time.Now()
@@ -307,9 +308,10 @@ type toucher struct {
 	most  int
 	times map[string]time.Time
 	notes []string
+	from  []string
 }
 
-func (u *toucher) TouchTokens(ctx context.Context, lastUsed map[string]time.Time) error {
+func (u *toucher) TouchTokens(ctx context.Context, lastUsed map[string]identity.TokenUse) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.calls++
@@ -320,9 +322,10 @@ func (u *toucher) TouchTokens(ctx context.Context, lastUsed map[string]time.Time
 	if u.times == nil {
 		u.times = map[string]time.Time{}
 	}
-	for id, at := range lastUsed {
-		u.times[id] = at
-		u.notes = append(u.notes, id+"@"+at.Format("15:04:05"))
+	for id, use := range lastUsed {
+		u.times[id] = use.At
+		u.notes = append(u.notes, id+"@"+use.At.Format("15:04:05"))
+		u.from = append(u.from, use.From)
 	}
 	return nil
 }
@@ -339,8 +342,8 @@ func TestLastUseIsWrittenWithinAMinuteAndOncePerMinute(t *testing.T) {
 		l := ledger.New(ledger.Options{Sink: &sink{}, Toucher: u})
 		time.Sleep(time.Hour) // 01:00:00, nothing to do
 		for range 20 {
-			l.TouchToken("a", time.Now())
-			l.TouchToken("b", time.Now().Add(-time.Second))
+			l.TouchToken("a", time.Now(), "192.0.2.1")
+			l.TouchToken("b", time.Now().Add(-time.Second), "192.0.2.1")
 			time.Sleep(time.Second)
 		}
 		time.Sleep(40 * time.Second)
@@ -349,12 +352,15 @@ func TestLastUseIsWrittenWithinAMinuteAndOncePerMinute(t *testing.T) {
 		if u.calls != 1 || u.times["a"].Format("15:04:05") != "01:00:00" || u.times["b"].Format("15:04:05") != "01:00:00" {
 			t.Errorf("after a minute: %d calls, %v", u.calls, u.notes)
 		}
+		if !slices.Equal(u.from, []string{"192.0.2.1", "192.0.2.1"}) {
+			t.Errorf("from %v", u.from)
+		}
 		u.mu.Unlock()
 		time.Sleep(time.Hour)
 		if u.calls != 1 {
 			t.Errorf("%d calls, but nothing was used", u.calls)
 		}
-		l.TouchToken("a", time.Now())
+		l.TouchToken("a", time.Now(), "192.0.2.1")
 		mustClose(t, l)
 		if u.calls != 2 || u.times["a"].Hour() != 2 {
 			t.Errorf("after Close: %d calls, %v", u.calls, u.notes)
@@ -367,10 +373,10 @@ func TestLastUseSurvivesAnOutage(t *testing.T) {
 		u := &toucher{err: errors.New("away")}
 		l := ledger.New(ledger.Options{Sink: &sink{}, Toucher: u})
 		for i := range 2500 {
-			l.TouchToken(fmt.Sprint(i), time.Now())
+			l.TouchToken(fmt.Sprint(i), time.Now(), "192.0.2.1")
 		}
 		time.Sleep(30 * time.Minute)
-		l.TouchToken("7", time.Now())
+		l.TouchToken("7", time.Now(), "192.0.2.1")
 		late := time.Now()
 		time.Sleep(time.Minute)
 		if n := l.Stats().TouchFailures; n < 30 || n > 40 || len(u.times) != 0 {
@@ -395,7 +401,7 @@ func TestConcurrentTouchesAreAllWritten(t *testing.T) {
 	for w := range 4 {
 		wg.Go(func() {
 			for i := range 5000 {
-				l.TouchToken(fmt.Sprint(w*2500+i), now)
+				l.TouchToken(fmt.Sprint(w*2500+i), now, "192.0.2.1")
 			}
 		})
 	}
@@ -410,8 +416,8 @@ func TestTouchingATouchedTokenDoesNotAllocate(t *testing.T) {
 	l := ledger.New(ledger.Options{Sink: &sink{}, Toucher: &toucher{}})
 	defer mustClose(t, l)
 	now := time.Now()
-	l.TouchToken("token", now)
-	if n := testing.AllocsPerRun(100, func() { l.TouchToken("token", now) }); n != 0 {
+	l.TouchToken("token", now, "192.0.2.1")
+	if n := testing.AllocsPerRun(100, func() { l.TouchToken("token", now, "192.0.2.1") }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

@@ -8,12 +8,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
-// Toucher keeps the time at which each token was last used. Times may come
+// Toucher keeps when each token was last used, and from where. Uses may come
 // late or twice; the later one wins.
 type Toucher interface {
-	TouchTokens(ctx context.Context, lastUsed map[string]time.Time) error
+	TouchTokens(ctx context.Context, lastUsed map[string]identity.TokenUse) error
 }
 
 const (
@@ -37,11 +39,17 @@ type touches struct {
 	failures atomic.Uint64
 }
 
-// touchShard holds Unix seconds by token id. It fills a cache line, so that
+// use is a TokenUse in Unix seconds.
+type use struct {
+	at   int64
+	from string
+}
+
+// touchShard holds uses by token id. It fills a cache line, so that
 // two shards do not slow each other down.
 type touchShard struct {
 	mu   sync.Mutex
-	seen map[string]int64
+	seen map[string]use
 	_    [48]byte
 }
 
@@ -51,7 +59,7 @@ func newTouches(ctx context.Context, t Toucher, every time.Duration, log *slog.L
 	}
 	ts := &touches{ctx: ctx, toucher: t, every: every, log: log, seed: maphash.MakeSeed(), wake: make(chan struct{}, 1), stop: make(chan struct{})}
 	for i := range ts.shards {
-		ts.shards[i].seen = map[string]int64{}
+		ts.shards[i].seen = map[string]use{}
 	}
 	return ts
 }
@@ -60,18 +68,18 @@ func (t *touches) shard(id string) *touchShard {
 	return &t.shards[maphash.String(t.seed, id)%touchShards]
 }
 
-func (t *touches) touch(id string, at time.Time) {
+func (t *touches) touch(id string, at time.Time, from string) {
 	s, now := t.shard(id), at.Unix()
 	s.mu.Lock()
 	last, ok := s.seen[id]
-	if ok && last/60 >= now/60 {
+	if ok && last.at/60 >= now/60 {
 		s.mu.Unlock()
 		return
 	}
 	if !ok {
 		id = strings.Clone(id) // It may be part of something large.
 	}
-	s.seen[id] = now
+	s.seen[id] = use{now, from}
 	s.mu.Unlock()
 	t.arm()
 }
@@ -125,7 +133,7 @@ func (t *touches) run() {
 
 // flush writes everything, and puts back what cannot be written.
 func (t *touches) flush() error {
-	portion := make(map[string]time.Time)
+	portion := make(map[string]identity.TokenUse)
 	var failed error
 	write := func() {
 		if len(portion) == 0 {
@@ -140,8 +148,8 @@ func (t *touches) flush() error {
 		clear(portion)
 	}
 	for i := range t.shards {
-		for id, at := range t.shards[i].take() {
-			portion[id] = time.Unix(at, 0).UTC()
+		for id, u := range t.shards[i].take() {
+			portion[id] = identity.TokenUse{At: time.Unix(u.at, 0).UTC(), From: u.from}
 			if len(portion) == touchPortion {
 				write()
 			}
@@ -151,18 +159,18 @@ func (t *touches) flush() error {
 	return failed
 }
 
-func (s *touchShard) take() map[string]int64 {
+func (s *touchShard) take() map[string]use {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.seen) == 0 {
 		return nil
 	}
 	seen := s.seen
-	s.seen = make(map[string]int64, len(seen))
+	s.seen = make(map[string]use, len(seen))
 	return seen
 }
 
-func (t *touches) write(portion map[string]time.Time) error {
+func (t *touches) write(portion map[string]identity.TokenUse) error {
 	ctx, cancel := context.WithTimeout(t.ctx, writeTimeout)
 	defer cancel()
 	err := ctx.Err()
@@ -175,12 +183,14 @@ func (t *touches) write(portion map[string]time.Time) error {
 	return err
 }
 
-// putBack keeps the later of the times.
-func (t *touches) putBack(portion map[string]time.Time) {
-	for id, at := range portion {
+// putBack keeps the later of the uses.
+func (t *touches) putBack(portion map[string]identity.TokenUse) {
+	for id, was := range portion {
 		s := t.shard(id)
 		s.mu.Lock()
-		s.seen[id] = max(s.seen[id], at.Unix())
+		if later, ok := s.seen[id]; !ok || later.at < was.At.Unix() {
+			s.seen[id] = use{was.At.Unix(), was.From}
+		}
 		s.mu.Unlock()
 	}
 }

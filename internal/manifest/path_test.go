@@ -2,12 +2,13 @@ package manifest
 
 import (
 	"errors"
-	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 
 	"github.com/google/go-cmp/cmp"
 )

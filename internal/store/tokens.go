@@ -9,18 +9,17 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
-const tokenColumns = `id, kind, name, digest, owner, bootstrap, created_at, expires_at, revoked_at, narrowing, created_by, last_used_at`
+const tokenColumns = `id, kind, name, digest, owner, bootstrap, created_at, expires_at, revoked_at, narrowing, created_by, last_used_at, last_used_from`
 
 func scanToken(r row, t *identity.Token) error {
 	var kind, bootstrap, created, expires int64
 	var revoked, used sql.NullInt64
 	var digest, narrowing []byte
-	err := r.Scan(&t.ID, &kind, &t.Name, &digest, &t.Owner, &bootstrap, &created, &expires, &revoked, &narrowing, &t.CreatedBy, &used)
+	err := r.Scan(&t.ID, &kind, &t.Name, &digest, &t.Owner, &bootstrap, &created, &expires, &revoked, &narrowing, &t.CreatedBy, &used, &t.LastUsedFrom)
 	if err != nil {
 		return err
 	}
@@ -86,10 +85,10 @@ func (db *Database) Tokens(ctx context.Context, owner string) ([]identity.Token,
 	return list, err
 }
 
-// TouchTokens notes when tokens were last used, by id. A time before the one
-// that is noted changes nothing, nor does an unknown id. It takes no revision.
+// TouchTokens notes when and from where tokens were last used, by id. A use
+// before the one that is noted changes nothing, nor does an unknown id. It takes no revision.
 // Errors: database_unavailable.
-func (db *Database) TouchTokens(ctx context.Context, used map[string]time.Time) error {
+func (db *Database) TouchTokens(ctx context.Context, used map[string]identity.TokenUse) error {
 	if len(used) == 0 {
 		return nil
 	}
@@ -97,8 +96,9 @@ func (db *Database) TouchTokens(ctx context.Context, used map[string]time.Time) 
 		// In one order, so that two who write the same ones do not lock each
 		// other out.
 		for _, id := range slices.Sorted(maps.Keys(used)) {
-			ms := used[id].UnixMilli()
-			if _, err := t.exec(`UPDATE tokens SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at < ?)`, ms, id, ms); err != nil {
+			ms := used[id].At.UnixMilli()
+			if _, err := t.exec(`UPDATE tokens SET last_used_at = ?, last_used_from = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at < ?)`,
+				ms, used[id].From, id, ms); err != nil {
 				return err
 			}
 		}
@@ -144,9 +144,9 @@ func (c *commit) insertToken(tok *identity.Token) error {
 		}
 		narrowing = string(b)
 	}
-	_, err = c.exec(`INSERT INTO tokens (`+tokenColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	_, err = c.exec(`INSERT INTO tokens (`+tokenColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		tok.ID, int64(tok.Kind), tok.Name, tok.Digest[:], tok.Owner, flag(tok.Bootstrap), tok.CreatedAt.UnixMilli(), tok.ExpiresAt.UnixMilli(),
-		nullMillis(tok.RevokedAt), narrowing, tok.CreatedBy, nullMillis(tok.LastUsedAt))
+		nullMillis(tok.RevokedAt), narrowing, tok.CreatedBy, nullMillis(tok.LastUsedAt), tok.LastUsedFrom)
 	return err
 }
 

@@ -42,6 +42,7 @@ type Gatehouse struct {
 
 	opt Options
 	log *logBuffer
+	out *logBuffer
 }
 
 // Start brings up Gatehouse and takes it down when the test ends. Its log is
@@ -51,7 +52,7 @@ func Start(t testing.TB, opt Options) *Gatehouse {
 	if opt.Dir == "" {
 		opt.Dir = t.TempDir()
 	}
-	g := &Gatehouse{Dir: opt.Dir, opt: opt, log: &logBuffer{}}
+	g := &Gatehouse{Dir: opt.Dir, opt: opt, log: &logBuffer{}, out: &logBuffer{}}
 	g.start(t)
 	t.Cleanup(func() {
 		g.Stop(t)
@@ -80,7 +81,7 @@ func (g *Gatehouse) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	g.App, err = app.Start(context.WithoutCancel(t.Context()), cfg, app.Options{Dev: g.opt.Dev, Environ: environ, Log: log, PollOnly: g.opt.PollOnly})
+	g.App, err = app.Start(context.WithoutCancel(t.Context()), cfg, app.Options{Dev: g.opt.Dev, Environ: environ, Log: log, Out: g.out, PollOnly: g.opt.PollOnly})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,6 +117,9 @@ func (g *Gatehouse) Restart(t testing.TB) {
 
 // Log returns what the process has logged so far.
 func (g *Gatehouse) Log() string { return g.log.String() }
+
+// Out returns what the process has told whoever started it.
+func (g *Gatehouse) Out() string { return g.out.String() }
 
 // Apply applies manifests with the admin's token and fails the test where they
 // are refused.

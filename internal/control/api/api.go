@@ -78,7 +78,8 @@ type Sealer interface {
 	Digest(plaintext string, associatedData []byte) string
 }
 
-// Options are what an API needs. All are required but Browsers, Logs, RequestID, Now and Log.
+// Options are what an API needs. All are required but AuditExport, Browsers,
+// Logs, RequestID, Now and Log.
 type Options struct {
 	Snapshots     Snapshots
 	Authenticator Authenticator
@@ -87,7 +88,10 @@ type Options struct {
 	Resources     Resources
 	People        People
 	Tokens        Tokens
-	Audit         AuditLog
+	// Audit may be an AuditFinder as well: then the audit can be filtered.
+	Audit AuditLog
+	// AuditExport may be nil: then there is no /audit/export and no /audit/keys.
+	AuditExport AuditExport
 	// Browsers may be nil: then there are no sessions, and cookies mean nothing.
 	Browsers Browsers
 	// Logs may be nil: then there is no /logs.
@@ -137,7 +141,7 @@ func New(opt Options) (*API, error) {
 	a.huma = huma.NewAPI(huma.Config{OpenAPI: a.description()}, humago.NewAdapter(a.mux, ""))
 	groups := []func() []operation{
 		a.resourceOperations, a.applyOperations, a.userOperations, a.memberOperations, a.sessionOperations, a.tokenOperations, a.directoryOperations,
-		a.selfOperations, a.explainOperations, a.auditOperations,
+		a.selfOperations, a.explainOperations, a.auditOperations, a.logOperations,
 	}
 	for _, group := range groups {
 		for _, op := range group() {

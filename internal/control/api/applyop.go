@@ -33,7 +33,7 @@ func (a *API) applyOperations() []operation {
 		Permission: authenticated, On: onSelf, AuditAction: "tenant.apply",
 		Body: ApplyRequest{}, YAML: true, Answer: apply.Result{}, Status: http.StatusOK,
 		Query: []query{
-			{"manager", "For a body of YAML: names the set. Default default.", text()},
+			{"manager", "For a body of YAML: names the set. Default default.", patterned(namePattern)},
 			{"dryRun", "For a body of YAML: check and write nothing.", flag()},
 			{"prune", "For a body of YAML: remove what is not in it.", flag()},
 			{"takeOver", "For a body of YAML: make another manager's resources the set's.", flag()},

@@ -94,6 +94,9 @@ func strictJSON(data []byte, into any) error {
 	if text := bytes.TrimLeft(data, " \t\r\n"); len(text) == 0 || text[0] != '{' {
 		return identity.Errorf(identity.CodeInvalidRequest, "the body must be a JSON object")
 	}
+	if err := exactMembers(data, reflect.TypeOf(into)); err != nil {
+		return err
+	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
@@ -101,6 +104,33 @@ func strictJSON(data []byte, into any) error {
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return identity.Errorf(identity.CodeInvalidRequest, "there is something after the JSON text")
+	}
+	return nil
+}
+
+// exactMembers refuses members that encoding/json would take for a field
+// because it differs in case only, and null, which it would take for a field
+// that was left out.
+func exactMembers(data []byte, t reflect.Type) error {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	var members map[string]json.RawMessage
+	if err := json.NewDecoder(bytes.NewReader(data)).Decode(&members); err != nil {
+		return notJSON(err)
+	}
+	known := map[string]bool{}
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		known[name] = true
+	}
+	for name, v := range members {
+		switch {
+		case !known[name]:
+			return identity.Errorf(identity.CodeInvalidRequest, "there is no field %q", shorten(name))
+		case string(v) == "null":
+			return identity.Errorf(identity.CodeInvalidRequest, "the field %s is null; leave it out", name)
+		}
 	}
 	return nil
 }

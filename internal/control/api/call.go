@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
@@ -165,30 +164,4 @@ func (c *call) warn(message string) {
 		return r
 	}, message)
 	c.w.Header().Add("X-Gatehouse-Warning", clean)
-}
-
-// flag reads a parameter that is true or false; absent is false.
-func (c *call) flag(name string) (bool, error) {
-	v := c.r.URL.Query().Get(name)
-	if v == "" {
-		return false, nil
-	}
-	b, err := strconv.ParseBool(v)
-	if err != nil {
-		return false, identity.Errorf(identity.CodeInvalidRequest, "%s must be true or false", name)
-	}
-	return b, nil
-}
-
-// limit reads how many are wanted: 50, at most 500.
-func (c *call) limit() (int, error) {
-	v := c.r.URL.Query().Get("limit")
-	if v == "" {
-		return 50, nil
-	}
-	n, err := strconv.Atoi(v)
-	if err != nil || n < 1 || n > 500 {
-		return 0, identity.Errorf(identity.CodeInvalidRequest, "limit must be a number from 1 to 500")
-	}
-	return n, nil
 }

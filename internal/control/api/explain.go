@@ -83,6 +83,9 @@ func (q *ExplainRequest) check() error {
 	if q.Token != "" && q.As != "" {
 		return wrong("send token or as, not both")
 	}
+	if kind, _, ok := v1.ParseSubject(q.As); q.As != "" && (!ok || kind != "user" && kind != "virtual-account") {
+		return wrong("as must be user:EMAIL or virtual-account:NAME")
+	}
 	if q.Model != "" && q.Resource != "" {
 		return wrong("send model or resource, not both")
 	}

@@ -173,6 +173,10 @@ func (c *call) addMember() (*answer, error) {
 
 func (c *call) removeMember() (*answer, error) {
 	t, u, err := c.teamAndPerson()
+	nobody := identity.Errorf(identity.CodeNotFound, "there is no such member that you may see")
+	if t != nil && errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
+		return nil, nobody
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +186,7 @@ func (c *call) removeMember() (*answer, error) {
 		if len(member(t, &u).Sources) > 0 {
 			return nil, identity.Errorf(identity.CodeManagedBy, "nobody added the person by hand; end the membership where it comes from: %s", sources(member(t, &u)))
 		}
-		return nil, identity.Errorf(identity.CodeNotFound, "there is no such member")
+		return nil, nobody
 	}
 	return nil, c.writeMembership("team.remove-member", t, &u, next)
 }

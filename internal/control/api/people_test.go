@@ -161,6 +161,25 @@ func TestAPersonIsWrittenAtTheVersionThatWasRead(t *testing.T) {
 	})
 }
 
+func TestAPersonIsCreatedOnlyWhereThatIsMeant(t *testing.T) {
+	w := newWorld(t)
+	w.run(t, []scenario{
+		{who: "admin", method: "PUT", path: "/users/member@example.com", headers: []string{"If-None-Match", "*"}, body: `{"displayName":"A"}`, status: 412, contains: []string{"precondition_failed"}},
+		{who: "admin", method: "PUT", path: "/users/new@example.com", headers: []string{"If-Match", "*"}, body: `{}`, status: 412, contains: []string{"precondition_failed"}},
+		{who: "admin", method: "GET", path: "/users/new@example.com", status: 404},
+		{who: "admin", method: "PUT", path: "/users/new@example.com", headers: []string{"If-None-Match", "*"}, body: `{}`, status: 201},
+		{who: "outsider", method: "PUT", path: "/users/member@example.com", headers: []string{"If-None-Match", "*"}, body: `{}`, status: 403},
+		{who: "admin", method: "PUT", path: "/users/new@example.com", body: `{"active":null}`, status: 400, contains: []string{"null"}},
+		{who: "admin", method: "PUT", path: "/users/new@example.com", body: `{"displayName":"` + strings.Repeat("é", 256) + `"}`, status: 200},
+		{who: "admin", method: "PUT", path: "/users/new@example.com", body: `{"displayName":"` + strings.Repeat("é", 257) + `"}`, status: 400},
+	})
+	for _, as := range []string{"nobody", "team:research", "user:", "user:not an address", "virtual-account:No"} {
+		for _, who := range []string{"admin", "member"} {
+			w.want(w.do(who, "POST", "/access:explain", `{"as":"`+as+`"}`), 400, "as must be")
+		}
+	}
+}
+
 func TestSecuritySCIMTokensAreTheTenantAdminsToMake(t *testing.T) {
 	w := newWorld(t)
 	w.seed(head("ScimDirectory", "okta") + "{}")

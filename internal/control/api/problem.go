@@ -47,11 +47,16 @@ type answer struct {
 	// text is sent instead of body, with its form.
 	text []byte
 	form string
+	// sent: the operation has written its answer itself.
+	sent bool
 }
 
 func (ans *answer) write(w http.ResponseWriter, status int) {
 	if ans == nil {
 		w.WriteHeader(status)
+		return
+	}
+	if ans.sent {
 		return
 	}
 	if ans.status != 0 {

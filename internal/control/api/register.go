@@ -1,12 +1,8 @@
 package api
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"reflect"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -39,12 +35,6 @@ const (
 	notAudited = "none"
 )
 
-// query is one parameter of a query.
-type query struct {
-	name, description string
-	schema            *huma.Schema
-}
-
 // operation is one method of one path. Permission and AuditAction are never
 // left out; register refuses an operation without them.
 type operation struct {
@@ -58,8 +48,14 @@ type operation struct {
 	// Body and Answer are values of the types that are sent and answered; nil
 	// for none.
 	Body, Answer any
-	// YAML: the body may be YAML as well.
-	YAML bool
+	// Item is a value of what an Answer of the type ResourceList lists.
+	Item any
+	// YAML: the body may be YAML as well; Manifest: so may the answer.
+	YAML, Manifest bool
+	// Form is the media type of the answer. Default application/json.
+	Form string
+	// IfMatch and IfNoneMatch are the preconditions that it looks at.
+	IfMatch, IfNoneMatch bool
 	// Status is that of success.
 	Status int
 	run    func(*call) (*answer, error)
@@ -97,83 +93,6 @@ func (a *API) register(op operation) error {
 		a.serve(&op, w, r)
 	})
 	a.ops = append(a.ops, op)
-	return nil
-}
-
-func (a *API) description() *huma.OpenAPI {
-	return &huma.OpenAPI{
-		OpenAPI: "3.1.0",
-		Info:    &huma.Info{Title: "Gatehouse control API", Version: "1"},
-		Components: &huma.Components{
-			Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
-			SecuritySchemes: map[string]*huma.SecurityScheme{
-				"session": {Type: "apiKey", In: "cookie", Name: "__Host-gatehouse-session", Description: "A signed-in browser; what changes something must come from the same origin."},
-				"bearer":  {Type: "http", Scheme: "bearer", Description: "A token of ours or of an identity provider."},
-			},
-		},
-		Security: []map[string][]string{{"bearer": {}}, {"session": {}}},
-	}
-}
-
-var pathParam = regexp.MustCompile(`\{([a-z]+)\}`)
-
-// paramSchema says what can stand in a path.
-func paramSchema(name string) *huma.Schema {
-	s := &huma.Schema{Type: huma.TypeString}
-	switch name {
-	case "name":
-		s.Pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-	case "id":
-		s.Format = "uuid"
-	case "user":
-		s.Description = "An e-mail address, or where a person is only read also a uid."
-		s.Pattern = `^[A-Za-z0-9._+@-]{1,254}$`
-	}
-	return s
-}
-
-func (a *API) describeOperation(op *operation) *huma.Operation {
-	schemas := a.huma.OpenAPI().Components.Schemas
-	schema := func(v any) *huma.Schema { return schemas.Schema(reflect.TypeOf(v), true, "") }
-	h := &huma.Operation{
-		OperationID: op.ID, Method: op.Method, Path: op.Path, Summary: op.Summary,
-		Description: fmt.Sprintf("Permission: %s (%s). Audit: %s.", op.Permission, op.On, op.AuditAction),
-		Responses:   map[string]*huma.Response{},
-	}
-	for _, m := range pathParam.FindAllStringSubmatch(op.Path, -1) {
-		h.Parameters = append(h.Parameters, &huma.Param{Name: m[1], In: "path", Required: true, Schema: paramSchema(m[1])})
-	}
-	for _, q := range op.Query {
-		h.Parameters = append(h.Parameters, &huma.Param{Name: q.name, In: "query", Description: q.description, Schema: q.schema})
-	}
-	if op.Body != nil {
-		content := map[string]*huma.MediaType{"application/json": {Schema: schema(op.Body)}}
-		if op.YAML {
-			content["application/yaml"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
-		}
-		h.RequestBody = &huma.RequestBody{Required: true, Content: content}
-	}
-	done := &huma.Response{Description: http.StatusText(op.Status)}
-	if op.Answer != nil {
-		done.Content = map[string]*huma.MediaType{"application/json": {Schema: schema(op.Answer)}}
-	}
-	h.Responses[strconv.Itoa(op.Status)] = done
-	if op.Method == http.MethodPut {
-		h.Responses["201"] = &huma.Response{Description: "Created", Content: done.Content}
-	}
-	h.Responses["default"] = &huma.Response{
-		Description: "What went wrong (RFC 9457).",
-		Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: schema(Problem{})}},
-	}
-	return h
-}
-
-// describe writes the description once every operation is there.
-func (a *API) describe() error {
-	var err error
-	if a.openapi, err = json.Marshal(a.huma.OpenAPI()); err != nil {
-		return fmt.Errorf("control API: describe: %w", err)
-	}
 	return nil
 }
 
@@ -234,6 +153,9 @@ func (a *API) serve(op *operation, w http.ResponseWriter, r *http.Request) {
 	c, err := a.begin(w, r, op)
 	if err == nil && op.On == onTenant {
 		err = authz.Allows(c.caller.Principal, c.caller.Grant, op.Permission, c.snap.Tenant(), c.now)
+	}
+	if err == nil {
+		err = op.checkQuery(r.URL.RawQuery)
 	}
 	var ans *answer
 	if err == nil {

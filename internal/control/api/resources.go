@@ -8,8 +8,6 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/authz"
 	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
@@ -25,21 +23,6 @@ type ResourceList struct {
 	Total int `json:"total"`
 	// NextCursor leads to the next page; absent at the end.
 	NextCursor string `json:"nextCursor,omitempty"`
-}
-
-func text() *huma.Schema { return &huma.Schema{Type: huma.TypeString} }
-func flag() *huma.Schema { return &huma.Schema{Type: huma.TypeBoolean} }
-
-func limitSchema() *huma.Schema {
-	least, most := 1.0, 500.0
-	return &huma.Schema{Type: huma.TypeInteger, Minimum: &least, Maximum: &most, Default: 50}
-}
-
-func paging() []query {
-	return []query{
-		{"limit", "How many, 50 by default, at most 500.", limitSchema()},
-		{"cursor", "Where to go on: nextCursor of the page before.", text()},
-	}
 }
 
 func (a *API) resourceOperations() []operation {
@@ -59,24 +42,24 @@ func kindOperations(k v1.Kind) []operation {
 	return []operation{
 		{
 			ID: "list-" + k.Plural(), Method: http.MethodGet, Path: path, Summary: "List the " + k.Plural() + " that you may read",
-			Permission: perm("read"), On: onResource, AuditAction: notAudited, Answer: ResourceList{}, Status: http.StatusOK,
-			Query: append(paging(), query{"filter", "A filter in SCIM's grammar over kind and metadata.", text()}),
+			Permission: perm("read"), On: onResource, AuditAction: notAudited, Answer: ResourceList{}, Item: example, Status: http.StatusOK,
+			Query: append(paging(), query{"filter", "A filter in SCIM's grammar over kind and metadata.", filterSchema()}),
 			run:   func(c *call) (*answer, error) { return c.list(k) },
 		},
 		{
 			ID: "get-" + k.Slug(), Method: http.MethodGet, Path: path + "/{name}", Summary: "Read one " + k.Slug(),
-			Permission: perm("read"), On: onResource, AuditAction: notAudited, Answer: example, Status: http.StatusOK,
+			Permission: perm("read"), On: onResource, AuditAction: notAudited, Answer: example, Manifest: true, Status: http.StatusOK,
 			run: func(c *call) (*answer, error) { return c.get(k) },
 		},
 		{
 			ID: "put-" + k.Slug(), Method: http.MethodPut, Path: path + "/{name}", Summary: "Create or replace one " + k.Slug(),
 			Permission: perm("update"), On: onResource, AuditAction: k.Slug() + ".update", Query: []query{takeOver},
-			Body: example, YAML: true, Answer: example, Status: http.StatusOK,
+			Body: example, YAML: true, Answer: example, Manifest: true, IfMatch: true, IfNoneMatch: true, Status: http.StatusOK,
 			run: func(c *call) (*answer, error) { return c.put(k) },
 		},
 		{
 			ID: "delete-" + k.Slug(), Method: http.MethodDelete, Path: path + "/{name}", Summary: "Delete one " + k.Slug(),
-			Permission: perm("delete"), On: onResource, AuditAction: k.Slug() + ".delete", Query: []query{takeOver}, Status: http.StatusNoContent,
+			Permission: perm("delete"), On: onResource, AuditAction: k.Slug() + ".delete", Query: []query{takeOver}, IfMatch: true, Status: http.StatusNoContent,
 			run: func(c *call) (*answer, error) { return c.remove(k) },
 		},
 	}
@@ -101,8 +84,11 @@ func (c *call) list(k v1.Kind) (*answer, error) {
 	}
 	var found []v1.Resource
 	for r := range c.snap.Resources {
-		if r.Type().Kind == k && c.mayRead(r) && f.Match(r) {
-			found = append(found, r)
+		if r.Type().Kind != k {
+			continue
+		}
+		if seen := c.visible(r); seen != nil && f.Match(seen) {
+			found = append(found, seen)
 		}
 	}
 	sort.Slice(found, func(i, j int) bool { return found[i].Meta().Name < found[j].Meta().Name })
@@ -154,7 +140,8 @@ func (c *call) readable(k v1.Kind) (v1.Resource, error) {
 		return nil, hidden
 	case err != nil:
 		return nil, err
-	case !c.mayRead(r):
+	}
+	if r = c.visible(r); r == nil {
 		return nil, hidden
 	}
 	return r, nil

@@ -41,7 +41,7 @@ func (a *API) sessionOperations() []operation {
 		return nil
 	}
 	const sessions = base + "/sessions"
-	user := query{"user", "Whose, by e-mail address or uid; it takes session:read, and session:end to end them. Default: one's own.", text()}
+	user := query{"user", "Whose, by e-mail address or uid; it takes session:read, and session:end to end them. Default: one's own.", patterned(userPattern)}
 	keep := query{"keepCurrent", "Leave the session by which this is asked. Default false.", flag()}
 	return []operation{
 		{

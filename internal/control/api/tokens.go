@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
@@ -19,14 +20,15 @@ import (
 type Token struct {
 	ID string `json:"id"`
 	// Kind is personal-access-token or virtual-account-token.
-	Kind       string              `json:"kind"`
-	Name       string              `json:"name"`
-	CreatedAt  time.Time           `json:"createdAt"`
-	ExpiresAt  time.Time           `json:"expiresAt"`
-	RevokedAt  *time.Time          `json:"revokedAt,omitempty"`
-	LastUsedAt *time.Time          `json:"lastUsedAt,omitempty"`
-	CreatedBy  string              `json:"createdBy,omitempty"`
-	Narrowing  *identity.Narrowing `json:"narrowing,omitempty"`
+	Kind         string              `json:"kind"`
+	Name         string              `json:"name"`
+	CreatedAt    time.Time           `json:"createdAt"`
+	ExpiresAt    time.Time           `json:"expiresAt"`
+	RevokedAt    *time.Time          `json:"revokedAt,omitempty"`
+	LastUsedAt   *time.Time          `json:"lastUsedAt,omitempty"`
+	LastUsedFrom string              `json:"lastUsedFrom,omitempty"`
+	CreatedBy    string              `json:"createdBy,omitempty"`
+	Narrowing    *identity.Narrowing `json:"narrowing,omitempty"`
 }
 
 // NewToken is a token that was just made. It is never shown again.
@@ -98,7 +100,7 @@ func (a *API) tokenOperations() []operation {
 func shown(t *identity.Token) Token {
 	return Token{
 		ID: t.ID, Kind: t.Kind.String(), Name: t.Name, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt, RevokedAt: t.RevokedAt,
-		LastUsedAt: t.LastUsedAt, CreatedBy: t.CreatedBy, Narrowing: t.Narrowing,
+		LastUsedAt: t.LastUsedAt, LastUsedFrom: t.LastUsedFrom, CreatedBy: t.CreatedBy, Narrowing: t.Narrowing,
 	}
 }
 
@@ -168,13 +170,16 @@ func (c *call) newToken(kind identity.TokenKind, usual, longest time.Duration) (
 	if life > longest {
 		return nil, identity.Errorf(identity.CodeInvalidRequest, "expiresIn must be at most %s here", longest)
 	}
-	if body.Name = strings.TrimSpace(body.Name); body.Name == "" || len(body.Name) > 128 {
-		return nil, identity.Errorf(identity.CodeInvalidRequest, "name must have 1 to 128 bytes")
+	if body.Name = strings.TrimSpace(body.Name); body.Name == "" || utf8.RuneCountInString(body.Name) > 128 {
+		return nil, identity.Errorf(identity.CodeInvalidRequest, "name must have 1 to 128 characters")
 	}
 	t := &identity.Token{Kind: kind, Name: body.Name, ExpiresAt: c.now.Add(life).UTC(), CreatedBy: string(c.caller.Principal.Kind) + ":" + c.caller.Principal.Name}
 	t.Narrowing, err = c.narrowing(body.Narrowing)
 	return t, err
 }
+
+// longestNarrowing is how many entries each list of a narrowing may have.
+const longestNarrowing = 1000
 
 // narrowing reads what a token is limited to. null is refused: it would have
 // to mean either nothing or everything.
@@ -213,8 +218,15 @@ func (c *call) narrowing(raw json.RawMessage) (*identity.Narrowing, error) {
 	if n.NotAfter != nil && !n.NotAfter.After(c.now) {
 		return nil, wrong("notAfter has passed")
 	}
-	if len(n.Models)+len(n.MCPServers)+len(n.Agents)+len(n.CIDR) > 1000 {
-		return nil, wrong("at most 1000 entries")
+	for _, prefix := range n.CIDR {
+		if !prefix.IsValid() { // null and the empty text become one
+			return nil, wrong("cidr: write addresses like 192.0.2.0/24")
+		}
+	}
+	for _, size := range []int{len(n.Models), len(n.MCPServers), len(n.Agents), len(n.CIDR)} {
+		if size > longestNarrowing {
+			return nil, wrong("at most %d entries in a list", longestNarrowing)
+		}
 	}
 	return n, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
@@ -32,7 +33,8 @@ func (a *API) userOperations() []operation {
 	return []operation{
 		{
 			ID: "list-users", Method: http.MethodGet, Path: users, Summary: "List people", Permission: identity.PermUserRead, On: onTenant,
-			AuditAction: notAudited, Query: paging(), Answer: UserList{}, Status: http.StatusOK, run: (*call).listUsers,
+			AuditAction: notAudited, Answer: UserList{}, Status: http.StatusOK, run: (*call).listUsers,
+			Query: append(paging(), query{"filter", "A filter in SCIM's grammar over userName, email, displayName, active and manager. A page of a filtered list may be short, even empty, and go on.", filterSchemaOf("scim-user-filter")}),
 		},
 		{
 			ID: "get-user", Method: http.MethodGet, Path: one, Summary: "Read a person by uid or e-mail address", Permission: identity.PermUserRead,
@@ -40,16 +42,16 @@ func (a *API) userOperations() []operation {
 		},
 		{
 			ID: "put-user", Method: http.MethodPut, Path: one, Summary: "Create or change a person by e-mail address", Permission: identity.PermUserUpdate,
-			On: onResource, AuditAction: "user.update", Body: UserWrite{}, Answer: identity.User{}, Status: http.StatusOK, run: retried((*call).putUser),
+			On: onResource, AuditAction: "user.update", Body: UserWrite{}, IfMatch: true, IfNoneMatch: true, Answer: identity.User{}, Status: http.StatusOK, run: retried((*call).putUser),
 		},
 		{
 			ID: "delete-user", Method: http.MethodDelete, Path: one, Summary: "Remove a person for good: tokens are revoked, a tombstone is left",
-			Permission: identity.PermUserDelete, On: onResource, AuditAction: "user.delete", Status: http.StatusNoContent, run: retried((*call).deleteUser),
+			Permission: identity.PermUserDelete, On: onResource, AuditAction: "user.delete", IfMatch: true, Status: http.StatusNoContent, run: retried((*call).deleteUser),
 		},
 		{
 			ID: "unlink-user", Method: http.MethodDelete, Path: one + "/identities", Summary: "Forget how identity providers name a person",
-			Permission: identity.PermUserUpdate, On: onResource, AuditAction: "user.unlink", Status: http.StatusNoContent,
-			Query: []query{{"issuer", "Only the identities of this issuer.", text()}}, run: retried((*call).unlinkUser),
+			Permission: identity.PermUserUpdate, On: onResource, AuditAction: "user.unlink", IfMatch: true, Status: http.StatusNoContent,
+			Query: []query{{"issuer", "Only the identities of this issuer.", word(2048)}}, run: retried((*call).unlinkUser),
 		},
 	}
 }
@@ -59,10 +61,26 @@ func (c *call) listUsers() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, err := c.after("users")
+	expr := strings.TrimSpace(c.r.URL.Query().Get("filter"))
+	list := "users\x00" + expr
+	after, err := c.after(list)
 	if err != nil {
 		return nil, err
 	}
+	if expr != "" {
+		found, next, err := c.filteredUsers(expr, after, limit)
+		if err != nil {
+			return nil, err
+		}
+		page := UserList{Items: append([]identity.User{}, found...)}
+		page.NextCursor, err = c.cursor(list, next)
+		return &answer{body: page}, err
+	}
+	return c.allUsers(list, after, limit)
+}
+
+// allUsers is a page without a filter.
+func (c *call) allUsers(context, after string, limit int) (*answer, error) {
 	// One more than is shown tells whether there are more.
 	list, err := c.opt.People.Users(c.r.Context(), after, limit+1)
 	if err != nil {
@@ -71,7 +89,7 @@ func (c *call) listUsers() (*answer, error) {
 	page := UserList{Items: []identity.User{}}
 	page.Items = append(page.Items, list[:min(limit, len(list))]...)
 	if len(list) > limit {
-		if page.NextCursor, err = c.cursor("users", list[limit-1].Email); err != nil {
+		if page.NextCursor, err = c.cursor(context, list[limit-1].Email); err != nil {
 			return nil, err
 		}
 	}
@@ -161,6 +179,20 @@ func (c *call) matches(u *identity.User) ([]record.UserCondition, error) {
 	return []record.UserCondition{{UID: u.UID, Version: u.Version}}, nil
 }
 
+// expects looks at the preconditions of a write that may create.
+func (c *call) expects(exists bool) error {
+	match, none, err := c.preconditions()
+	switch {
+	case err != nil:
+		return err
+	case none && exists:
+		return identity.Errorf(identity.CodePreconditionFailed, "there is such a person already")
+	case match != "" && !exists:
+		return identity.Errorf(identity.CodePreconditionFailed, "there is no such person")
+	}
+	return nil
+}
+
 // userVersion is the person's ETag, without its quotes.
 func userVersion(u *identity.User) string { return strconv.FormatUint(u.Version, 10) }
 
@@ -201,6 +233,9 @@ func (c *call) putUser() (*answer, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
+	if err := c.expects(exists); err != nil {
+		return nil, err
+	}
 	next := old
 	if !exists {
 		if !v1.ValidEmail(email) {
@@ -226,15 +261,15 @@ func (c *call) change(u *identity.User, w *UserWrite) error {
 	if w.Active != nil {
 		u.Active = *w.Active
 	}
-	if len(u.DisplayName) > 256 {
-		return identity.Errorf(identity.CodeInvalidRequest, "displayName must have at most 256 bytes")
+	if utf8.RuneCountInString(u.DisplayName) > 256 {
+		return identity.Errorf(identity.CodeInvalidRequest, "displayName must have at most 256 characters")
 	}
 	if w.UserName == nil || *w.UserName == u.UserName {
 		return nil
 	}
 	name := strings.TrimSpace(*w.UserName)
-	if len(name) > 254 || strings.ContainsAny(name, ":@") || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }) {
-		return identity.Errorf(identity.CodeInvalidRequest, "userName must have at most 254 bytes and neither : nor @")
+	if utf8.RuneCountInString(name) > 254 || strings.ContainsAny(name, ":@") || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }) {
+		return identity.Errorf(identity.CodeInvalidRequest, "userName must have at most 254 characters and neither : nor @")
 	}
 	u.UserName = name
 	if name == "" {

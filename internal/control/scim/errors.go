@@ -32,6 +32,8 @@ type problem struct {
 	kind   scimType
 	detail string
 	allow  string
+	// wrong says that a credential was sent and is not good (RFC 6750, 3.1).
+	wrong bool
 	// retry says that the same request may succeed a little later.
 	retry bool
 }
@@ -95,7 +97,11 @@ func (p *problem) write(w http.ResponseWriter) {
 		h.Set("Retry-After", "1")
 	}
 	if p.status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", `Bearer realm="gatehouse"`)
+		challenge := `Bearer realm="gatehouse"`
+		if p.wrong {
+			challenge += `, error="invalid_token"`
+		}
+		h.Set("WWW-Authenticate", challenge)
 	}
 	w.WriteHeader(p.status)
 	_ = json.NewEncoder(w).Encode(body)

@@ -93,6 +93,7 @@ func (c *call) authenticate() error {
 	refused := &problem{status: http.StatusUnauthorized, detail: "send a SCIM token: Authorization: Bearer gts_…"}
 	h := c.r.Header
 	list := h.Values("Authorization")
+	refused.wrong = len(list)+len(h.Values("X-Api-Key")) > 0
 	if len(list) != 1 || len(h.Values("X-Api-Key")) > 0 {
 		return refused
 	}

@@ -65,6 +65,7 @@ func New(opt Options) (*Handler, error) {
 func (h *Handler) routes() {
 	h.mux.HandleFunc("GET /sso/login", h.loginPage)
 	h.mux.HandleFunc("GET /sso/signed-out", h.signedOut)
+	h.mux.HandleFunc("GET /sso/logout", h.logoutPage)
 	h.mux.HandleFunc("POST /sso/logout", h.logout)
 	h.mux.HandleFunc("GET /sso/{connection}/login", h.begin)
 	h.mux.HandleFunc("GET /sso/{connection}/callback", h.callback)
@@ -145,7 +146,7 @@ func noConnection() *Failure {
 
 // begin sends the browser to the identity provider.
 func (h *Handler) begin(w http.ResponseWriter, r *http.Request) {
-	_, c, err := h.connection(r)
+	s, c, err := h.connection(r)
 	if err != nil {
 		h.fail(w, r, "", err)
 		return
@@ -155,6 +156,9 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) {
 		hint = ""
 	}
 	a := h.newAttempt(c, r.URL.Query().Get("return_to"), hint)
+	if old, ok := currentSession(s, r); ok {
+		a.Session = old.ID
+	}
 	var to Onward
 	site := http.SameSiteLaxMode
 	switch {
@@ -212,7 +216,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, c, nil, err)
 		return
 	}
-	h.signIn(w, r, s, c, assertion, a.ReturnTo)
+	h.signIn(w, r, s, c, assertion, a)
 }
 
 // acs takes a SAML identity provider's answer.
@@ -244,11 +248,7 @@ func (h *Handler) acs(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, c, nil, err)
 		return
 	}
-	returnTo := "/"
-	if a != nil {
-		returnTo = a.ReturnTo
-	}
-	h.signIn(w, r, s, c, assertion, returnTo)
+	h.signIn(w, r, s, c, assertion, a)
 }
 
 // metadata describes us to a SAML identity provider. It is public, and is

@@ -22,13 +22,29 @@ const (
 	maxLogoutToken = 16 << 10
 )
 
+// logoutPage asks before it signs out: a link alone, which any site can have,
+// ends nothing. It is the way out without a script.
+func (h *Handler) logoutPage(w http.ResponseWriter, r *http.Request) {
+	s, err := h.snapshot()
+	if err != nil {
+		h.fail(w, r, "", err)
+		return
+	}
+	t, ok := currentSession(s, r)
+	if !ok || t.Owner == nil || t.Owner.User == nil {
+		h.signedOut(w, r)
+		return
+	}
+	h.pages.signOut(w, signOutPage{User: t.Owner.User.Email})
+}
+
 // logout ends the browser's session here, and leads to the identity provider's
 // own sign-out where there is one. It answers with a page that goes on by
 // itself: a redirect after a form would be held up by the form-action of the
 // page that had the form. A script that accepts JSON gets the address.
 func (h *Handler) logout(w http.ResponseWriter, r *http.Request) {
 	if err := h.SameOrigin(r); err != nil {
-		h.fail(w, r, "", &Failure{Status: http.StatusForbidden, Reason: "cross_origin", Title: "You are still signed in", Text: "Another site asked to sign you out. If you want that, use the button in the console.", Err: err})
+		h.fail(w, r, "", &Failure{Status: http.StatusForbidden, Reason: "cross_origin", Title: "You are still signed in", Text: "Another site asked to sign you out. If you want that, sign out in Gatehouse itself.", Err: err})
 		return
 	}
 	next, err := h.endCurrent(r)
@@ -69,21 +85,27 @@ func (h *Handler) endCurrent(r *http.Request) (string, error) {
 	if _, err := h.sessions.end(r.Context(), []identity.Session{{ID: t.ID}}, "sign-out", "session:"+t.ID, actor); err != nil {
 		return "", err
 	}
+	if sess.Connection == BreakGlassConnection {
+		return done, nil
+	}
+	const hereOnly = "?only=gatehouse" // the provider's own session goes on
 	c, ok := s.SsoConnection(sess.Connection)
 	if !ok || c.Spec.Protocol != v1.SsoOIDC {
-		return done, nil
+		return done + hereOnly, nil
 	}
 	// That the provider cannot be asked does not undo the sign-out here.
 	if next, err := h.oidc.endSession(r.Context(), c, h.hint(r, t.ID)); err == nil && next != "" {
 		return next, nil
 	}
-	return done, nil
+	return done + hereOnly, nil
 }
 
-func (h *Handler) signedOut(w http.ResponseWriter, _ *http.Request) {
-	h.pages.message(w, http.StatusOK, messagePage{
-		Title: "You are signed out", Text: "Close this window if you share the computer with others.", Link: "/sso/login", LinkText: "Sign in again",
-	})
+func (h *Handler) signedOut(w http.ResponseWriter, r *http.Request) {
+	text := "Close this window if you share the computer with others."
+	if r.URL.Query().Has("only") {
+		text = "You are signed out of Gatehouse. You may still be signed in at your identity provider: if you share the computer with others, sign out there too."
+	}
+	h.pages.message(w, http.StatusOK, messagePage{Title: "You are signed out", Text: text, Link: "/sso/login", LinkText: "Sign in again"})
 }
 
 // backchannel takes a logout token from the identity provider (OpenID Connect

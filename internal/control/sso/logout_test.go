@@ -74,8 +74,14 @@ func TestSigningOutDoesNotDependOnTheProvider(t *testing.T) {
 	w.pass(48 * time.Hour)
 	w.h.oidc.close()
 	rec := b.post("/sso/logout", nil)
-	if len(w.live()) != 0 || !strings.Contains(rec.Body.String(), ours+"/sso/signed-out") {
+	if len(w.live()) != 0 || !strings.Contains(rec.Body.String(), ours+"/sso/signed-out?only=gatehouse") {
 		t.Errorf("%d sessions\n%s", len(w.live()), rec.Body)
+	}
+	if rec := b.get("/sso/signed-out?only=gatehouse"); !strings.Contains(rec.Body.String(), "may still be signed in at your identity provider") {
+		t.Errorf("the page keeps silent about the provider's session:\n%s", rec.Body)
+	}
+	if rec := b.get("/sso/signed-out"); strings.Contains(rec.Body.String(), "still be signed in") {
+		t.Errorf("the page speaks of a session that has ended:\n%s", rec.Body)
 	}
 }
 
@@ -89,8 +95,23 @@ func TestSecurityAnotherSiteCannotSignSomebodyOut(t *testing.T) {
 	if rec := b.do(r); rec.Code != http.StatusForbidden || len(w.live()) != 1 {
 		t.Errorf("%d, %d sessions", rec.Code, len(w.live()))
 	}
-	if rec := b.get("/sso/logout"); rec.Code == http.StatusOK || len(w.live()) != 1 {
-		t.Error("a link signs out")
+	if rec := b.get("/sso/logout"); rec.Code != http.StatusOK || len(w.live()) != 1 {
+		t.Errorf("a link signs out: %d, %d sessions", rec.Code, len(w.live()))
+	}
+}
+
+func TestTheSignOutPageAsksAndNeedsNoScript(t *testing.T) {
+	w := newWorld(t, nil)
+	b := w.browser()
+	if rec := b.get("/sso/logout"); !strings.Contains(rec.Body.String(), "You are signed out") {
+		t.Errorf("nobody is signed in:\n%s", rec.Body)
+	}
+	b.signIn()
+	rec := b.get("/sso/logout")
+	for _, want := range []string{"Sign out?", "ada@example.com", `<form method="post" action="/sso/logout">`, `<button class="button" type="submit">Sign out</button>`} {
+		if !strings.Contains(rec.Body.String(), want) {
+			t.Errorf("the page lacks %s:\n%s", want, rec.Body)
+		}
 	}
 }
 

@@ -57,6 +57,7 @@ type (
 		Fields                []Field
 	}
 	messagePage struct{ Title, Text, Link, LinkText string }
+	signOutPage struct{ User string }
 	failurePage struct {
 		Title, Text, Change, ID, Reason, Retry string
 	}
@@ -151,6 +152,10 @@ func (p *Pages) message(w http.ResponseWriter, status int, f messagePage) {
 	p.render(w, status, "message.html", f.Title, "", f)
 }
 
+func (p *Pages) signOut(w http.ResponseWriter, f signOutPage) {
+	p.render(w, http.StatusOK, "signout.html", "Sign out?", "", f)
+}
+
 func (p *Pages) breakGlass(w http.ResponseWriter, status int, f breakGlassForm) {
 	p.render(w, status, "breakglass.html", "Local administrator", "", f)
 }
@@ -182,7 +187,8 @@ func (p *Pages) render(w http.ResponseWriter, status int, name, title, formTarge
 	h.Set("Content-Security-Policy", p.csp+"; form-action 'self'"+formTargets)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
+	// Not no-referrer: with that, browsers send our own forms with "Origin: null".
+	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes()) // the caller has gone if this fails

@@ -30,6 +30,7 @@ func allPages(t *testing.T) map[string]*httptest.ResponseRecorder {
 	p.onward(page("onward"), onwardPage{Title: evil, Text: evil, Button: evil, Location: "https://idp.example/?a=" + evil})
 	p.postOnward(page("post"), evil, Onward{Location: "https://idp.example/sso", Form: map[string]string{evil: evil}})
 	p.message(page("message"), 200, messagePage{Title: evil, Text: evil, Link: "/", LinkText: evil})
+	p.signOut(page("sign-out"), signOutPage{User: evil})
 	p.failed(page("failure"), &Failure{Status: 403, Reason: evil, Title: evil, Text: evil, Change: evil}, "id", evil)
 	p.breakGlass(page("break-glass"), 200, breakGlassForm{ReturnTo: evil, Problem: evil})
 	p.setup(page("setup"), 200, setupForm{Token: evil, Problem: evil, Minimum: 14})
@@ -48,7 +49,7 @@ func TestSecurityPagesHaveAStrictPolicyAndNoScript(t *testing.T) {
 				t.Errorf("%s: the policy %q lacks %s", name, csp, want)
 			}
 		}
-		if strings.Contains(csp, "unsafe") || h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "no-referrer" {
+		if strings.Contains(csp, "unsafe") || h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "same-origin" {
 			t.Errorf("%s: headers %v", name, h)
 		}
 		if strings.Contains(body, "<script") || regexp.MustCompile(`\son[a-z]+=|style=|javascript:`).MatchString(body) {

@@ -94,7 +94,10 @@ type Attempt struct {
 	UID        string `json:"uid"`
 	ReturnTo   string `json:"returnTo"`
 	// Hint is the address that the person typed in.
-	Hint      string    `json:"hint,omitempty"`
+	Hint string `json:"hint,omitempty"`
+	// Session is the id of the session that the browser had, which a sign-in
+	// ends: a cross-site POST does not bring its cookie.
+	Session   string    `json:"session,omitempty"`
 	ExpiresAt time.Time `json:"expiresAt"`
 	// Issuer, Nonce and Verifier are OpenID Connect's.
 	Issuer   string `json:"issuer,omitempty"`

@@ -237,7 +237,10 @@ func (h *Handler) SameOrigin(r *http.Request) error {
 		return nil
 	}
 	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
-	ours := origin == h.origin
+	// A page under Referrer-Policy: no-referrer, which a proxy may have added,
+	// sends "Origin: null" to ourselves too. Only the browser writes
+	// Sec-Fetch-Site, and it calls no opaque origin same-origin.
+	ours := origin == h.origin || (origin == "null" && site == "same-origin")
 	if u, err := url.Parse(origin); err == nil && u.Host != "" && u.Host == r.Host {
 		ours = true // another allowed name of this listener: the door has checked Host
 	}

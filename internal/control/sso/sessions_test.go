@@ -209,6 +209,8 @@ func TestSecurityCrossSiteRequestsChangeNothing(t *testing.T) {
 		{"reading", "GET", []string{"Sec-Fetch-Site", "cross-site"}, true},
 		{"our page", "POST", []string{"Sec-Fetch-Site", "same-origin", "Origin", ours}, true},
 		{"our page, without Sec-Fetch-Site", "PUT", []string{"Origin", ours}, true},
+		{"our page without a referrer", "POST", []string{"Sec-Fetch-Site", "same-origin", "Origin", "null"}, true},
+		{"a sandboxed frame", "POST", []string{"Sec-Fetch-Site", "cross-site", "Origin", "null"}, false},
 		{"another site", "POST", []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}, false},
 		{"a sibling domain", "DELETE", []string{"Sec-Fetch-Site", "same-site", "Origin", "https://other.gatehouse.example"}, false},
 		{"another site, an old browser", "POST", []string{"Origin", "https://evil.example"}, false},

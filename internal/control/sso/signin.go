@@ -25,8 +25,12 @@ const (
 	maxHint = 3800
 )
 
-// signIn makes a session of a verified assertion, or says why not.
-func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, s *snapshot.Snapshot, c *v1.SsoConnection, a *Assertion, returnTo string) {
+// signIn makes a session of a verified assertion, or says why not. begun is nil
+// where the identity provider began.
+func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, s *snapshot.Snapshot, c *v1.SsoConnection, a *Assertion, begun *Attempt) {
+	if begun == nil {
+		begun = &Attempt{ReturnTo: "/"}
+	}
 	s, c, err := h.newest(r.Context(), s, c)
 	if err == nil {
 		err = checkRequired(c, a, h.now())
@@ -46,14 +50,14 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, s *snapshot.Sna
 	n := &newSession{
 		connection: c.Name, uid: uid, assertion: a, life: c.Spec.Sessions.Absolute.Std(),
 		teams: teamsOf(s, c, p), name: p.name, source: "sso:" + p.key.Issuer,
-		memberFor: s.Settings().MembershipMaxAge.Std(),
+		memberFor: s.Settings().MembershipMaxAge.Std(), before: begun.Session,
 	}
 	_, n.scim = s.IssuerDirectory(p.key.Issuer)
 	if err := h.establish(w, r, s, n); err != nil {
 		h.refuse(w, r, c, a, err)
 		return
 	}
-	http.Redirect(w, r, safeReturnTo(returnTo), http.StatusSeeOther)
+	http.Redirect(w, r, safeReturnTo(begun.ReturnTo), http.StatusSeeOther)
 }
 
 // newest waits until this process has seen what others have written: who was
@@ -91,6 +95,7 @@ type newSession struct {
 	memberFor  time.Duration
 	scim       bool // the issuer's people come by SCIM, which beats a sign-in
 	action     string
+	before     string // the session that the browser had when it began
 }
 
 // establish writes memberships and session in one batch, ends the session that
@@ -120,8 +125,8 @@ func (h *Handler) establish(w http.ResponseWriter, r *http.Request, s *snapshot.
 		if next, changed := memberships(u, n, h.now()); changed {
 			b.PutUsers = []identity.User{next}
 		}
-		if old, ok := currentSession(s, r); ok {
-			b.EndSessions = []record.SessionEnd{{ID: old.ID, By: "sign-in"}}
+		if id := h.replaced(r, s, n); id != "" {
+			b.EndSessions = []record.SessionEnd{{ID: id, By: "sign-in"}}
 		}
 		head, err = h.opt.Store.Commit(r.Context(), b)
 		if err == nil {
@@ -137,6 +142,21 @@ func (h *Handler) establish(w http.ResponseWriter, r *http.Request, s *snapshot.
 	defer cancel()
 	_ = h.opt.Snapshots.WaitFor(ctx, head) // late: the next page is a moment too early, and no more
 	return nil
+}
+
+// replaced is the id of the session that a sign-in takes the place of; empty
+// where there is none.
+func (h *Handler) replaced(r *http.Request, s *snapshot.Snapshot, n *newSession) string {
+	if old, ok := currentSession(s, r); ok {
+		return old.ID
+	}
+	if n.before == "" {
+		return ""
+	}
+	if _, err := h.opt.Sessions.Session(r.Context(), n.before); err != nil {
+		return "" // it is no more, or cannot be read: that keeps nobody out
+	}
+	return n.before
 }
 
 func (h *Handler) session(r *http.Request, n *newSession, secret string) identity.Session {

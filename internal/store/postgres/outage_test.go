@@ -123,7 +123,7 @@ func TestServerThatIsAwayIsSaidToBeAwaySoon(t *testing.T) {
 					_, err := db.Load(t.Context(), func(*identity.Rows) error { return nil })
 					return err
 				},
-				"touch":   func() error { return db.TouchTokens(t.Context(), map[string]time.Time{"x": time.Now()}) },
+				"touch":   func() error { return db.TouchTokens(t.Context(), map[string]identity.TokenUse{"x": {At: time.Now()}}) },
 				"records": func() error { return db.AppendRequests(t.Context(), []record.Request{{ID: "2", At: time.Now()}}) },
 			} {
 				began := time.Now()
@@ -204,7 +204,7 @@ func TestTransactionThatLosesADeadlockIsBegunAgain(t *testing.T) {
 	at := time.Now().Add(time.Minute).UTC().Truncate(time.Millisecond)
 	touched := make(chan error)
 	go func() {
-		touched <- db.TouchTokens(context.WithoutCancel(t.Context()), map[string]time.Time{"t-1": at, "t-2": at})
+		touched <- db.TouchTokens(context.WithoutCancel(t.Context()), map[string]identity.TokenUse{"t-1": {At: at}, "t-2": {At: at}})
 	}()
 	for waiting := 0; waiting == 0; { // until it has t-1 and waits for t-2
 		if err := other.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted`).Scan(&waiting); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -289,13 +290,17 @@ func lastUse(t *testing.T, f *fixture) {
 	f.commit(&record.Batch{PutTokens: []identity.Token{token("t-1", "u-1")}})
 	before := f.head()
 	for _, at := range []time.Duration{time.Minute, time.Second} {
-		if err := f.TouchTokens(t.Context(), map[string]time.Time{"t-1": start().Add(at), "none": start()}); err != nil {
+		use := identity.TokenUse{At: start().Add(at), From: "192.0.2." + strconv.Itoa(int(at/time.Second))}
+		if err := f.TouchTokens(t.Context(), map[string]identity.TokenUse{"t-1": use, "none": use}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	tok, err := f.Token(t.Context(), "t-1")
 	if err != nil || tok.LastUsedAt == nil || !tok.LastUsedAt.Equal(start().Add(time.Minute)) {
 		t.Fatalf("last used %v, %v; want a minute after the start", tok.LastUsedAt, err)
+	}
+	if tok.LastUsedFrom != "192.0.2.60" {
+		t.Errorf("last used from %s", tok.LastUsedFrom)
 	}
 	if f.head() != before {
 		t.Fatal("last use took a revision")

@@ -73,7 +73,7 @@ type Once interface {
 type Tokens interface {
 	Token(ctx context.Context, id string) (identity.Token, error)
 	Tokens(ctx context.Context, owner string) ([]identity.Token, error)
-	TouchTokens(ctx context.Context, used map[string]time.Time) error
+	TouchTokens(ctx context.Context, used map[string]identity.TokenUse) error
 }
 
 // Records is how what happened is written and read.

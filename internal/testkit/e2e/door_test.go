@@ -21,7 +21,7 @@ import (
 )
 
 // publicRoutes are those that identity.md lists and this version has.
-var publicRoutes = []string{"/", "/console/", "/console/some/page", "/health", "/livez", "/readyz"}
+var publicRoutes = []string{"/", "/console/", "/console/some/page", "/health", "/livez", "/readyz", "/sso/login", "/sso/logout", "/sso/signed-out", "/sso/break-glass"}
 
 // closedRoutes are all others: the gateway's, every path of the control API's
 // own description, and names that nobody has registered.
@@ -29,7 +29,7 @@ func closedRoutes(t *testing.T, g *testkit.Gatehouse) []string {
 	t.Helper()
 	list := []string{
 		"/v1/", "/v1/models", "/v1/models/echo/small", "/v1/models/echo%2Fsmall", "/v1/unknown", "/v1/files", "/v1/responses/resp_1",
-		"/api/v1/", "/api/v1", "/api/v1/unknown", "/api/v2/", "/api/", "/metrics", "/debug/pprof/", "/scim/v2/Users", "/sso/x/login", "/mcp/x", "/a2a/x", "/admin", "/.env",
+		"/api/v1/", "/api/v1", "/api/v1/unknown", "/api/v2/", "/api/", "/metrics", "/debug/pprof/", "/scim/v2", "/scim/v2/Users", "/scim/v2/Groups/x", "/scim/v2/Me", "/scim/v2/Bulk", "/scim/v2/ServiceProviderConfig", "/scim/v2/Schemas", "/mcp/x", "/a2a/x", "/admin", "/.env",
 	}
 	for _, e := range llm.Calls() {
 		list = append(list, "/v1"+e.Path())
@@ -93,7 +93,7 @@ func TestSecurityAnonymousReachesOnlyThePublicRoutes(t *testing.T) {
 
 // Whoever adds a handler to the main listener must add it to the walk above.
 func TestEveryHandlerOfTheMainListenerIsWalked(t *testing.T) {
-	known := []string{"/v1/", "/api/v1/", "/api/v1", "GET /health", "GET /livez", "GET /readyz", "GET /{$}", "GET /console/"}
+	known := []string{"/v1/", "/api/v1/", "/api/v1", "GET /health", "GET /livez", "GET /readyz", "GET /{$}", "GET /console/", "/sso/", "/scim/v2", "/scim/v2/"}
 	register := regexp.MustCompile(`\bmux\.Handle(?:Func)?\("([^"]+)"`)
 	found := 0
 	for _, file := range []string{"internal/app/serve.go", "internal/app/health.go", "internal/app/wire.go", "internal/app/app.go", "internal/app/dev.go", "internal/console/console.go"} {

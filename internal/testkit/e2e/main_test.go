@@ -85,9 +85,10 @@ func onData(dir string, more ...string) []string {
 // cli runs a command to its end.
 func cli(t testing.TB, environ []string, dir, stdin string, args ...string) (code int, out, errs string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	program := binary(t) // building it has its own time
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	c := exec.CommandContext(ctx, binary(t), args...)
+	c := exec.CommandContext(ctx, program, args...)
 	var o, e bytes.Buffer
 	c.Dir, c.Env, c.Stdin, c.Stdout, c.Stderr = dir, environ, strings.NewReader(stdin), &o, &e
 	err := c.Run()

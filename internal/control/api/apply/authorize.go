@@ -176,12 +176,34 @@ func (p *plan) withinTeam(v *v1.VirtualAccount, more []grant) error {
 		if err != nil {
 			return err
 		}
+		if !r.exists {
+			return noSuchRole(g)
+		}
 		held := authz.Held(team, &identity.Grant{}, grantTarget(p.snap, g.ref), p.now)
 		if missing := r.perms.Without(held).List(); len(missing) > 0 {
+			if p.hidesRole(g.role) {
+				return noSuchRole(g)
+			}
 			return denied(missing[0], g.path+": team:"+v.Spec.Team+" does not have "+g.role+" on "+string(g.ref)+" itself")
 		}
 	}
 	return nil
+}
+
+// hidesRole reports whether the actor is not to be told that a role is there,
+// or what it permits.
+func (p *plan) hidesRole(name string) bool {
+	ref := identity.KindRef(v1.KindRole, name)
+	if _, builtin := identity.BuiltinRole(name); builtin || p.actor.system || p.inSet[identity.ResourceKey{Kind: v1.KindRole, Name: name}] != nil {
+		return false
+	}
+	return p.may(identity.KindPermission(v1.KindRole, verbRead), ref, p.snap.Target(ref)) != nil
+}
+
+// noSuchRole is what is said of a role that is not there, and of one that the
+// actor may neither give nor see.
+func noSuchRole(g grant) error {
+	return denied(identity.PermRoleBind, g.path+": there is no role "+g.role+" that you may give on "+string(g.ref))
 }
 
 // holds refuses what the actor does not hold. role:bind on the target stands

@@ -231,7 +231,13 @@ func (p *plan) mayGrant(it *item) error {
 		if err != nil {
 			return err
 		}
+		if !r.exists {
+			return noSuchRole(g)
+		}
 		if err := p.holds(r.perms, grantTarget(p.snap, g.ref), string(it.ref())+" "+g.path); err != nil {
+			if p.hidesRole(g.role) {
+				return noSuchRole(g)
+			}
 			return err
 		}
 	}
