@@ -199,3 +199,11 @@ func TestSecuritySCIMTokensAreTheTenantAdminsToMake(t *testing.T) {
 	w.want(w.do("admin", "DELETE", tokens+"/"+id, ""), 204)
 	w.want(w.do("admin", "GET", tokens, ""), 200, "revokedAt")
 }
+
+func TestATeamListsGroupsOfAConnectionThatIsThere(t *testing.T) {
+	w := newWorld(t)
+	team := `{"metadata":{"name":"signed-in"},"spec":{"identityProviderGroups":[{"ssoConnection":"okta","group":"eng"}]}}`
+	w.want(w.do("admin", "PUT", "/teams/signed-in", team), 400, "spec.identityProviderGroups[0].ssoConnection", "okta")
+	w.seed(head("SsoConnection", "okta") + "{}")
+	w.want(w.do("admin", "PUT", "/teams/signed-in", team), 201, `"ssoConnection":"okta"`)
+}

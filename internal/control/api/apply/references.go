@@ -61,7 +61,12 @@ func (c *checker) check(r v1.Resource, digests map[string]bool) {
 		c.mustExist("spec.identityProvider", v1.KindIdentityProvider, r.Spec.IdentityProvider)
 	case *v1.Team:
 		for i, g := range r.Spec.IdentityProviderGroups {
-			c.mustExist(fmt.Sprintf("spec.identityProviderGroups[%d].identityProvider", i), v1.KindIdentityProvider, g.IdentityProvider)
+			at := fmt.Sprintf("spec.identityProviderGroups[%d].", i)
+			if g.SsoConnection != "" {
+				c.mustExist(at+"ssoConnection", v1.KindSsoConnection, g.SsoConnection)
+				continue
+			}
+			c.mustExist(at+"identityProvider", v1.KindIdentityProvider, g.IdentityProvider)
 		}
 	case *v1.VirtualAccount:
 		if r.Spec.Team != "" {
