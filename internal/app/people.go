@@ -136,7 +136,7 @@ func (d directoryTokens) Authenticate(_ context.Context, r *http.Request) (direc
 
 // directoryTrust says what a directory may not take.
 type directoryTrust struct {
-	snapshots *snapshot.Publisher
+	snapshots interface{ Load() *snapshot.Snapshot }
 	now       func() time.Time
 }
 

@@ -1,0 +1,94 @@
+package app
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
+)
+
+// shelf holds one snapshot, as the publisher does.
+type shelf struct{ s *snapshot.Snapshot }
+
+func (s shelf) Load() *snapshot.Snapshot { return s.s }
+
+func resource(t *testing.T, kind v1.Kind, name, spec string) v1.Resource {
+	t.Helper()
+	r := v1.New(kind)
+	if err := json.Unmarshal([]byte(`{"metadata":{"name":"`+name+`"},"spec":`+spec+`}`), r); err != nil {
+		t.Fatal(err)
+	}
+	*r.Type() = v1.TypeMeta{APIVersion: v1.APIVersion, Kind: kind}
+	r.Meta().UID = "uid-" + name
+	r.Default()
+	return r
+}
+
+// trusted is what a directory faces: two administrators, one by address and one
+// by a team, and grants that wait for teams.
+func trusted(t *testing.T) directoryTrust {
+	b := snapshot.NewBuilder(nil)
+	b.Add(&identity.Rows{
+		Resources: []v1.Resource{
+			resource(t, v1.KindRoleBinding, "admins", `{"subjects":["user:root@acme.com","team:admins"],"role":"tenant-admin","resources":["tenant"]}`),
+			resource(t, v1.KindRoleBinding, "waiting", `{"subjects":["team:platform","team:eng-core"],"role":"team-viewer","resources":["tenant"]}`),
+			resource(t, v1.KindTeam, "admins", `{}`),
+			resource(t, v1.KindScimDirectory, "plain", `{}`),
+			resource(t, v1.KindScimDirectory, "meant", `{"teams":["platform","eng-*"]}`),
+		},
+		Users: []identity.User{
+			{UID: "u-root", Email: "root@acme.com", Active: true},
+			{UID: "u-team", Email: "team@acme.com", Active: true, Memberships: []identity.Membership{{Team: "admins", Source: "manual"}}},
+			{UID: "u-ada", Email: "ada@acme.com", Active: true},
+		},
+	})
+	return directoryTrust{shelf{b.Build(identity.Head{Epoch: "e", Revision: 1})}, time.Now}
+}
+
+func TestSecurityADirectoryTakesOverNoAdministrator(t *testing.T) {
+	d := trusted(t)
+	for _, c := range []struct {
+		user identity.User
+		want bool
+	}{
+		{identity.User{UID: "u-root", Email: "root@acme.com"}, false},
+		{identity.User{UID: "u-team", Email: "team@acme.com"}, false},
+		{identity.User{UID: "u-ada", Email: "ada@acme.com"}, true},
+		{identity.User{Email: "root@acme.com"}, false}, // an address that is to be given to somebody
+		{identity.User{Email: "new@acme.com"}, true},
+	} {
+		if got := d.MayAdopt(t.Context(), "plain", c.user); got != c.want {
+			t.Errorf("%q %s: %v", c.user.UID, c.user.Email, got)
+		}
+	}
+	if (directoryTrust{shelf{}, time.Now}).MayAdopt(t.Context(), "plain", identity.User{Email: "new@acme.com"}) {
+		t.Error("without a configuration")
+	}
+}
+
+func TestSecurityADirectoryTakesNoGrantsByAGroupsName(t *testing.T) {
+	d := trusted(t)
+	for _, c := range []struct {
+		directory, team string
+		want            bool
+	}{
+		{"plain", "platform", false},
+		{"plain", "eng-core", false},
+		{"plain", "admins", false},
+		{"plain", "free", true},
+		{"meant", "platform", true},
+		{"meant", "eng-core", true},
+		{"meant", "admins", false},
+		{"absent", "free", false},
+	} {
+		if got := d.MayName(t.Context(), c.directory, c.team); got != c.want {
+			t.Errorf("%s, %s: %v", c.directory, c.team, got)
+		}
+	}
+	if (directoryTrust{shelf{}, time.Now}).MayName(t.Context(), "plain", "free") {
+		t.Error("without a configuration")
+	}
+}
