@@ -57,7 +57,7 @@ func readSubject(p *snapshot.Provider, c map[string]any) (string, bool) {
 func readFacts(s *snapshot.Snapshot, p *snapshot.Provider, c map[string]any) *facts {
 	sub, _ := readSubject(p, c)
 	f := &facts{key: identity.IdentityKey{Issuer: p.IdentityIssuer(), Subject: sub}}
-	f.email = normalizeEmail(one(p.Email, c))
+	f.email = NormalizeEmail(one(p.Email, c))
 	f.emailTrusted = emailTrusted(p, c, f.email)
 	f.name = one(p.DisplayName, c)
 	f.clientID = one(p.ClientID, c)
@@ -131,12 +131,12 @@ func isServiceAccountOf(c map[string]any, clientID string) bool {
 	return !isAccount || client == strings.ToLower(clientID)
 }
 
-// normalizeEmail lower-cases an address and writes its domain in IDNA, so that
+// NormalizeEmail lower-cases an address and writes its domain in IDNA, so that
 // one mailbox has one spelling. What is not an address is empty. So is one with
 // space around it or with anything but ASCII before the @: Unicode's case
 // folding makes one word of two (the Kelvin sign is a k), and who can register
-// the one must not be taken for the other.
-func normalizeEmail(s string) string {
+// the one must not be taken for the other. Sign-in takes addresses as it does.
+func NormalizeEmail(s string) string {
 	at := strings.LastIndexByte(s, '@')
 	if at < 1 || strings.TrimSpace(s) != s || strings.ContainsFunc(s[:at], func(r rune) bool { return r > unicode.MaxASCII }) {
 		return ""
@@ -158,7 +158,7 @@ func normalizeEmail(s string) string {
 // domain is listed, and it is verified, or a missing word on that is assumed
 // to be yes. A "false" never is.
 func emailTrusted(p *snapshot.Provider, c map[string]any, email string) bool {
-	if email == "" || !domainListed(p.Spec.EmailDomains, email) {
+	if email == "" || !DomainListed(p.Spec.EmailDomains, email) {
 		return false
 	}
 	v, which := claims.First(p.EmailVerified, c)
@@ -174,7 +174,9 @@ func emailTrusted(p *snapshot.Provider, c map[string]any, email string) bool {
 	}
 }
 
-func domainListed(domains []string, email string) bool {
+// DomainListed reports whether the domains for which an issuer may speak cover
+// an address; * is any.
+func DomainListed(domains []string, email string) bool {
 	domain := email[strings.LastIndexByte(email, '@')+1:]
 	for _, d := range domains {
 		if d == "*" || d == domain {

@@ -48,7 +48,7 @@ func TestSecurityHowAnAddressIsRead(t *testing.T) {
 		"ada@acme_.example/../x":                   "",
 		strings.Repeat("a", 250) + "@acme.example": "",
 	} {
-		got := normalizeEmail(in)
+		got := NormalizeEmail(in)
 		if want == "" && in == "ada@acme.example\u200b" && got == "ada@acme.example" {
 			continue // IDNA takes the invisible away: it is the same domain
 		}
@@ -129,7 +129,7 @@ func decode(raw []byte) map[string]any {
 
 func TestDomainsAreComparedInIDNA(t *testing.T) {
 	for _, d := range []string{"bücher.example", "xn--bcher-kva.example"} {
-		if !domainListed([]string{"other.example", d}, normalizeEmail("ada@bücher.example")) {
+		if !DomainListed([]string{"other.example", d}, NormalizeEmail("ada@bücher.example")) {
 			t.Errorf("%s does not name its own domain", d)
 		}
 	}
@@ -187,7 +187,7 @@ func FuzzFacts(f *testing.F) {
 		if facts.emailTrusted && (!strings.HasSuffix(facts.email, "@acme.example") || strings.Count(facts.email, "@") != 1 || !v1.ValidEmail(facts.email)) {
 			t.Fatalf("%q is trusted", facts.email)
 		}
-		if facts.email != normalizeEmail(facts.email) {
+		if facts.email != NormalizeEmail(facts.email) {
 			t.Fatalf("%q is not in its normal form", facts.email)
 		}
 		if facts.ownToken && facts.clientID == "" {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/authn"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
 )
 
@@ -35,7 +36,7 @@ func (h *Handler) loginPage(w http.ResponseWriter, r *http.Request) {
 		h.pages.login(w, http.StatusOK, page)
 		return
 	}
-	email := normalizeEmail(strings.TrimSpace(q.Get("email")))
+	email := authn.NormalizeEmail(strings.TrimSpace(q.Get("email")))
 	if email == "" {
 		page.Email, page.Problem = cut(q.Get("email"), 254), "This is not an e-mail address. Write it like ada@example.com."
 		h.pages.login(w, http.StatusBadRequest, page)

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"unicode"
-
-	"golang.org/x/net/idna"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/authn"
 	"github.com/gatehouse-ai/gatehouse/internal/claims"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
@@ -47,7 +45,7 @@ func readPerson(c *v1.SsoConnection, a *Assertion) (*person, error) {
 		emailClaims = a.Claims
 	}
 	p := &person{key: identity.IdentityKey{Issuer: a.Issuer, Subject: sub}, name: text(lists[4], a.Claims)}
-	p.email = normalizeEmail(text(lists[1], emailClaims))
+	p.email = authn.NormalizeEmail(text(lists[1], emailClaims))
 	p.trusted = trusted(c, lists[2], emailClaims, p.email)
 	p.groups, _, _ = claims.FirstStrings(lists[3], a.Claims, maxGroups)
 	if len(p.name) > 256 {
@@ -91,30 +89,11 @@ func text(list []claims.Path, c map[string]any) string {
 	return s
 }
 
-// normalizeEmail is internal/authn's: one spelling a mailbox, and nothing that
-// only looks like ASCII.
-func normalizeEmail(s string) string {
-	at := strings.LastIndexByte(s, '@')
-	if at < 1 || strings.TrimSpace(s) != s || strings.ContainsFunc(s[:at], func(r rune) bool { return r > unicode.MaxASCII }) {
-		return ""
-	}
-	s = v1.NormalizeEmail(s)
-	at = strings.LastIndexByte(s, '@')
-	domain, err := idna.Lookup.ToASCII(s[at+1:])
-	if err != nil {
-		return ""
-	}
-	if s = s[:at+1] + domain; !v1.ValidEmail(s) {
-		return ""
-	}
-	return s
-}
-
 // trusted reports whether the provider may speak for an address: its domain is
 // listed, and it is verified, or a missing word on that is assumed to be yes.
 // Nobody speaks for the local administrator's.
 func trusted(c *v1.SsoConnection, verified []claims.Path, in map[string]any, email string) bool {
-	if email == "" || email == breakGlassEmail || !domainListed(c.Spec.EmailDomains, email) {
+	if email == "" || email == breakGlassEmail || !authn.DomainListed(c.Spec.EmailDomains, email) {
 		return false
 	}
 	v, which := claims.First(verified, in)
@@ -138,11 +117,6 @@ func trusted(c *v1.SsoConnection, verified []claims.Path, in map[string]any, ema
 	}
 	assumed := c.Spec.EmailVerified == v1.EmailVerifiedAssumed && (c.Spec.Provider != v1.PresetEntra || c.Spec.Protocol == v1.SsoSAML)
 	return which < 0 && assumed
-}
-
-func domainListed(domains []string, email string) bool {
-	domain := email[strings.LastIndexByte(email, '@')+1:]
-	return slices.ContainsFunc(domains, func(d string) bool { return d == "*" || d == domain })
 }
 
 // find says which user a person is: by identity first; by e-mail only where
