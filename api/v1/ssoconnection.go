@@ -124,6 +124,9 @@ type SsoSaml struct {
 	// SSOURL is the identity provider's sign-in address (HTTP-Redirect
 	// binding), where there is no metadata.
 	SSOURL string `json:"ssoURL,omitempty"`
+	// SLOURL is its single logout address (HTTP-Redirect binding), where there
+	// is no metadata. Default none: a sign-out ends the session here alone.
+	SLOURL string `json:"sloURL,omitempty"`
 	// Certificates verify the identity provider's signatures (PEM), where there
 	// is no metadata.
 	Certificates Strings `json:"certificates,omitempty"`
@@ -371,16 +374,16 @@ func (c *SsoConnection) validateSAML(errs *FieldErrors) {
 		return
 	}
 	metadata := m.MetadataURL != "" || m.MetadataXML != ""
-	byHand := m.SSOURL != "" || len(m.Certificates) > 0
+	byHand := m.SSOURL != "" || m.SLOURL != "" || len(m.Certificates) > 0
 	switch {
 	case m.MetadataURL != "" && m.MetadataXML != "":
 		errs.addf("spec.saml.metadataXML", "use metadataURL or metadataXML, not both")
 	case metadata && byHand:
-		errs.addf("spec.saml.ssoURL", "use metadata, or ssoURL and certificates, not both")
+		errs.addf("spec.saml.ssoURL", "use metadata, or ssoURL, sloURL and certificates, not both")
 	case !metadata && c.Spec.Enabled && (m.EntityID == "" || m.SSOURL == "" || len(m.Certificates) == 0):
 		errs.addf("spec.saml", "needs metadataURL, metadataXML, or all of entityId, ssoURL and certificates")
 	}
-	for _, f := range []struct{ name, url string }{{"metadataURL", m.MetadataURL}, {"ssoURL", m.SSOURL}} {
+	for _, f := range []struct{ name, url string }{{"metadataURL", m.MetadataURL}, {"ssoURL", m.SSOURL}, {"sloURL", m.SLOURL}} {
 		if f.url != "" {
 			errs.url("spec.saml."+f.name, f.url, c.Spec.InsecureHTTP)
 		}

@@ -80,9 +80,10 @@ func (h *Handler) clearCookie(w http.ResponseWriter, name string) {
 	http.SetCookie(w, &http.Cookie{Name: name, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: -1})
 }
 
-// attempt opens the attempt that an answer names. It must be this browser's,
-// of this connection, and not over. The cookie goes, whatever comes of it.
-func (h *Handler) attempt(w http.ResponseWriter, r *http.Request, c *v1.SsoConnection, id string) (*Attempt, error) {
+// attempt opens the attempt that an answer names, to sign in or to sign out. It
+// must be this browser's, of this connection, and not over. The cookie goes,
+// whatever comes of it.
+func (h *Handler) attempt(w http.ResponseWriter, r *http.Request, c *v1.SsoConnection, id string, signOut bool) (*Attempt, error) {
 	if id == "" || len(id) > 256 {
 		return nil, again("no_state", nil)
 	}
@@ -107,6 +108,8 @@ func (h *Handler) attempt(w http.ResponseWriter, r *http.Request, c *v1.SsoConne
 	switch {
 	case subtle.ConstantTimeCompare([]byte(a.ID), []byte(id)) != 1:
 		return nil, again("attempt_unknown", errors.New("the cookie holds another state"))
+	case a.SignOut != signOut:
+		return nil, again("attempt_unknown", errors.New("the attempt is for something else"))
 	case a.Connection != c.Name || a.UID != c.UID:
 		return nil, again("attempt_elsewhere", errors.New("the attempt was begun at another connection"))
 	case !h.now().Before(a.ExpiresAt):

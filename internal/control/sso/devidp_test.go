@@ -53,11 +53,11 @@ func TestSignInAtTheDevelopmentIdentityProvider(t *testing.T) {
 	if !ok || len(admin.Memberships) != 1 || admin.Memberships[0].Team != "devs" || len(w.live()) != 1 {
 		t.Errorf("%+v", admin)
 	}
-	next, err := w.h.endCurrent(b.api(http.MethodPost))
+	next, err := w.h.endCurrent(httptest.NewRecorder(), b.api(http.MethodPost))
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, _ := url.Parse(next)
+	out, _ := url.Parse(next.Location)
 	if back := post("/logout", out.Query()); back != ours+"/sso/signed-out" || len(w.live()) != 0 {
 		t.Errorf("the sign-out leads to %q", back)
 	}

@@ -1,5 +1,5 @@
 // Package sso signs people in: OpenID Connect with the identity providers that
-// SsoConnections name (SAML through the port Protocol), the break-glass
+// SsoConnections name, SAML 2.0 by the messages of the subpackage saml, the break-glass
 // administrator, and what a sign-in leaves behind: a session.
 //
 // It owns the pages under /sso/ (server-rendered, without JavaScript), one

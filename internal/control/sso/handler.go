@@ -29,7 +29,7 @@ type Handler struct {
 	pages    *Pages
 	sessions *Sessions
 	oidc     *openID
-	saml     Protocol // nil: none
+	saml     *samlProtocol // nil: none
 	guard    *guard
 }
 
@@ -71,6 +71,8 @@ func (h *Handler) routes() {
 	h.mux.HandleFunc("GET /sso/{connection}/callback", h.callback)
 	h.mux.HandleFunc("POST /sso/{connection}/backchannel-logout", h.backchannel)
 	h.mux.HandleFunc("POST /sso/{connection}/saml/acs", h.acs)
+	h.mux.HandleFunc("GET /sso/{connection}/saml/slo", h.singleLogout)
+	h.mux.HandleFunc("POST /sso/{connection}/saml/slo", h.singleLogout)
 	h.mux.HandleFunc("GET /sso/{connection}/saml/metadata", h.metadata)
 	h.mux.HandleFunc("GET /sso/break-glass", h.breakGlassPage)
 	h.mux.HandleFunc("POST /sso/break-glass", h.breakGlassSignIn)
@@ -126,12 +128,22 @@ func (h *Handler) snapshot() (*snapshot.Snapshot, error) {
 // connection finds the connection that a path names. One that is not enabled
 // is as if it were not there.
 func (h *Handler) connection(r *http.Request) (*snapshot.Snapshot, *v1.SsoConnection, error) {
+	s, c, err := h.anyConnection(r)
+	if err == nil && !c.Spec.Enabled {
+		err = noConnection()
+	}
+	return s, c, err
+}
+
+// anyConnection finds one that is not enabled too: what ends sessions goes on
+// when nobody may sign in any more.
+func (h *Handler) anyConnection(r *http.Request) (*snapshot.Snapshot, *v1.SsoConnection, error) {
 	s, err := h.snapshot()
 	if err != nil {
 		return nil, nil, err
 	}
 	c, ok := s.SsoConnection(r.PathValue("connection"))
-	if !ok || !c.Spec.Enabled {
+	if !ok {
 		return nil, nil, noConnection()
 	}
 	return s, c, nil
@@ -168,7 +180,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) {
 		err = Misconfigured("no_saml", "SAML is not available in this installation.", nil)
 	default:
 		site = http.SameSiteNoneMode
-		to, err = h.saml.Begin(r.Context(), c, a)
+		to, err = h.saml.begin(r.Context(), c, a)
 	}
 	if err == nil {
 		err = h.saveAttempt(w, r, a, site)
@@ -177,8 +189,13 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, c.Name, err)
 		return
 	}
+	h.sendOnward(w, r, to, postPage{Title: "Continue with " + c.Title(), Text: "You sign in there and come back here.", Button: "Continue with " + c.Title()})
+}
+
+// sendOnward sends the browser on: by a redirect, or by the form of a page.
+func (h *Handler) sendOnward(w http.ResponseWriter, r *http.Request, to Onward, page postPage) {
 	if to.Form != nil {
-		h.pages.postOnward(w, c.Title(), to)
+		h.pages.postOnward(w, to, page)
 		return
 	}
 	w.Header().Set("Referrer-Policy", "no-referrer")
@@ -203,7 +220,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, c.Name, again("wrong_protocol", nil))
 		return
 	}
-	a, err := h.attempt(w, r, c, q.Get("state"))
+	a, err := h.attempt(w, r, c, q.Get("state"), false)
 	if err == nil {
 		err = h.claimOnce(r.Context(), a)
 	}
@@ -235,7 +252,7 @@ func (h *Handler) acs(w http.ResponseWriter, r *http.Request) {
 	var a *Attempt
 	relay := r.PostForm.Get("RelayState")
 	if len(r.CookiesNamed(attemptCookie(relay))) > 0 || c.Spec.SAML == nil || !c.Spec.SAML.AllowIdpInitiated {
-		if a, err = h.attempt(w, r, c, relay); err == nil {
+		if a, err = h.attempt(w, r, c, relay, false); err == nil {
 			err = h.claimOnce(r.Context(), a)
 		}
 		if err != nil {
@@ -243,7 +260,7 @@ func (h *Handler) acs(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	assertion, err := h.saml.Finish(r.Context(), c, r, a)
+	assertion, err := h.saml.finish(r.Context(), c, r, a)
 	if err != nil {
 		h.refuse(w, r, c, nil, err)
 		return
@@ -264,7 +281,7 @@ func (h *Handler) metadata(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, "", &Failure{Status: http.StatusNotFound, Reason: "no_connection", Title: "There is no such page", Text: "There is no SAML connection of this name."})
 		return
 	}
-	doc, err := h.saml.Metadata(r.Context(), c)
+	doc, err := h.saml.metadata(r.Context(), c)
 	if err != nil {
 		h.fail(w, r, c.Name, err)
 		return

@@ -206,7 +206,7 @@ func (p *provider) call(req *http.Request, out any) (status int, err error) {
 // says.
 func (o *openID) assertion(ctx context.Context, p *provider, meta *metadata, c *v1.SsoConnection, t *tokens, claims map[string]any) (*Assertion, error) {
 	sub, _ := claims["sub"].(string)
-	a := &Assertion{Issuer: meta.Issuer, Subject: sub, Claims: claims, IDToken: t.ID}
+	a := &Assertion{Issuer: meta.Issuer, Subject: sub, Claims: claims, SignOutHint: t.ID}
 	a.ProviderSession, _ = claims["sid"].(string)
 	a.ACR, _ = claims["acr"].(string)
 	a.AuthenticatedAt = numericDate(claims["auth_time"])

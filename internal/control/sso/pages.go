@@ -53,8 +53,8 @@ type (
 	loginButton struct{ Title, Location string }
 	onwardPage  struct{ Title, Text, Button, Location string }
 	postPage    struct {
-		Title, Button, Action string
-		Fields                []Field
+		Title, Text, Button, Action string
+		Fields                      []Field
 	}
 	messagePage struct{ Title, Text, Link, LinkText string }
 	signOutPage struct{ User string }
@@ -140,8 +140,8 @@ func (p *Pages) onward(w http.ResponseWriter, f onwardPage) {
 
 // postOnward sends the browser on by a form. Without a script somebody has to
 // press its button.
-func (p *Pages) postOnward(w http.ResponseWriter, title string, to Onward) {
-	page := postPage{Title: "Continue with " + title, Button: "Continue with " + title, Action: to.Location}
+func (p *Pages) postOnward(w http.ResponseWriter, to Onward, page postPage) {
+	page.Action = to.Location
 	for _, name := range slices.Sorted(maps.Keys(to.Form)) {
 		page.Fields = append(page.Fields, Field{name, to.Form[name]})
 	}

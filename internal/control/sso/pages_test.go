@@ -28,7 +28,7 @@ func allPages(t *testing.T) map[string]*httptest.ResponseRecorder {
 	p.login(page("login"), 200, loginForm{Connections: []loginButton{{evil, "/sso/a/login"}}, ByEmail: true, ReturnTo: evil, Email: evil, Problem: evil, BreakGlass: "/sso/break-glass"})
 	p.login(page("login without anything"), 200, loginForm{})
 	p.onward(page("onward"), onwardPage{Title: evil, Text: evil, Button: evil, Location: "https://idp.example/?a=" + evil})
-	p.postOnward(page("post"), evil, Onward{Location: "https://idp.example/sso", Form: map[string]string{evil: evil}})
+	p.postOnward(page("post"), Onward{Location: "https://idp.example/sso", Form: map[string]string{evil: evil}}, postPage{Title: evil, Text: evil, Button: evil})
 	p.message(page("message"), 200, messagePage{Title: evil, Text: evil, Link: "/", LinkText: evil})
 	p.signOut(page("sign-out"), signOutPage{User: evil})
 	p.failed(page("failure"), &Failure{Status: 403, Reason: evil, Title: evil, Text: evil, Change: evil}, "id", evil)

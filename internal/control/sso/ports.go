@@ -65,26 +65,15 @@ type BreakGlassStore interface {
 	TombstonesOf(ctx context.Context, email string, keys []identity.IdentityKey) ([]string, error)
 }
 
-// Protocol signs people in by another protocol than OpenID Connect: SAML. Its
-// errors may be a *Failure, which says what the page shows.
-type Protocol interface {
-	// Begin says where the browser goes. It may change the attempt's Data.
-	Begin(ctx context.Context, c *v1.SsoConnection, a *Attempt) (Onward, error)
-	// Finish reads the answer. The attempt has been claimed; nil where the
-	// identity provider began by itself, which only the protocol can permit.
-	Finish(ctx context.Context, c *v1.SsoConnection, r *http.Request, a *Attempt) (*Assertion, error)
-	// Metadata describes us to the identity provider, as XML.
-	Metadata(ctx context.Context, c *v1.SsoConnection) ([]byte, error)
-}
-
 // Onward is where the browser goes: to an address, or there by POST of a form.
 type Onward struct {
 	Location string
 	Form     map[string]string
 }
 
-// Attempt is one person's attempt to sign in, from the button to the answer.
-// It lies sealed in a cookie of the browser that began it.
+// Attempt is one person's attempt to sign in, from the button to the answer, or
+// to sign out at a SAML identity provider. It lies sealed in a cookie of the
+// browser that began it.
 type Attempt struct {
 	// ID is the state (OpenID Connect) or RelayState (SAML); it is claimed once.
 	ID string `json:"id"`
@@ -92,7 +81,9 @@ type Attempt struct {
 	// another of the same name made later.
 	Connection string `json:"connection"`
 	UID        string `json:"uid"`
-	ReturnTo   string `json:"returnTo"`
+	// SignOut says that it is an attempt to sign out.
+	SignOut  bool   `json:"signOut,omitempty"`
+	ReturnTo string `json:"returnTo"`
 	// Hint is the address that the person typed in.
 	Hint string `json:"hint,omitempty"`
 	// Session is the id of the session that the browser had, which a sign-in
@@ -103,8 +94,8 @@ type Attempt struct {
 	Issuer   string `json:"issuer,omitempty"`
 	Nonce    string `json:"nonce,omitempty"`
 	Verifier string `json:"verifier,omitempty"`
-	// Data is another protocol's (the id of the AuthnRequest).
-	Data string `json:"data,omitempty"`
+	// Request is SAML's: the id of the request that is to be answered.
+	Request string `json:"request,omitempty"`
 }
 
 // Assertion is what an identity provider said about a person, verified.
@@ -128,8 +119,9 @@ type Assertion struct {
 	AMR             []string
 	// NotAfter ends the session early (SAML SessionNotOnOrAfter); zero: no.
 	NotAfter time.Time
-	// IDToken is kept for the sign-out's id_token_hint.
-	IDToken string
+	// SignOutHint is kept for the sign-out at the provider: the ID token, or
+	// what belongs to the NameID.
+	SignOutHint string
 }
 
 // Options are what a Handler needs. Required are Snapshots, Store, Sessions,

@@ -66,7 +66,7 @@ func (p *samlProtocol) config(ctx context.Context, c *v1.SsoConnection) (saml.Co
 		key = signerOnly{key}
 	}
 	return saml.Config{
-		EntityID: p.base(c) + "/metadata", ACSURL: p.base(c) + "/acs", Key: key, Certificate: cert,
+		EntityID: p.base(c) + "/metadata", ACSURL: p.base(c) + "/acs", SLOURL: p.base(c) + "/slo", Key: key, Certificate: cert,
 		InsecureHTTP:     c.Spec.InsecureHTTP,
 		UnsignedRequests: !m.SignsRequests(), AllowIDPInitiated: m.AllowIdpInitiated, NameIDFormat: m.NameIDFormat,
 		RequireACR: c.Spec.Require.ACRValues, MaxAge: c.Spec.Require.MaxAge.Std(), Now: p.h.now, Claim: p.h.opt.Store.Claim,
@@ -76,8 +76,8 @@ func (p *samlProtocol) config(ctx context.Context, c *v1.SsoConnection) (saml.Co
 // signerOnly hides that a key decrypts too.
 type signerOnly struct{ crypto.Signer }
 
-// Begin sends an AuthnRequest.
-func (p *samlProtocol) Begin(ctx context.Context, c *v1.SsoConnection, a *Attempt) (Onward, error) {
+// begin says where the browser goes with an AuthnRequest.
+func (p *samlProtocol) begin(ctx context.Context, c *v1.SsoConnection, a *Attempt) (Onward, error) {
 	sp, err := p.connected(ctx, c)
 	if err != nil {
 		return Onward{}, err
@@ -86,19 +86,20 @@ func (p *samlProtocol) Begin(ctx context.Context, c *v1.SsoConnection, a *Attemp
 	if err != nil {
 		return Onward{}, err
 	}
-	a.Data = r.ID
+	a.Request = r.ID
 	return Onward{Location: r.URL, Form: r.Form}, nil
 }
 
-// Finish reads the response that the browser posted.
-func (p *samlProtocol) Finish(ctx context.Context, c *v1.SsoConnection, r *http.Request, a *Attempt) (*Assertion, error) {
+// finish reads the response that the browser posted. a has been claimed; nil
+// where the identity provider began by itself.
+func (p *samlProtocol) finish(ctx context.Context, c *v1.SsoConnection, r *http.Request, a *Attempt) (*Assertion, error) {
 	sp, err := p.connected(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	var expected []string
 	if a != nil {
-		expected = []string{a.Data}
+		expected = []string{a.Request}
 	}
 	got, err := sp.ParseResponse(ctx, r.PostForm, expected)
 	if reason := saml.ReasonOf(err); reason != "" {
@@ -124,7 +125,7 @@ func (p *samlProtocol) Finish(ctx context.Context, c *v1.SsoConnection, r *http.
 	claims["sub"] = got.NameID
 	return &Assertion{
 		Issuer: got.Issuer, Subject: got.NameID, Claims: claims, ProviderSession: got.SessionIndex, AuthenticatedAt: got.AuthnInstant,
-		ACR: got.AuthnContextClassRef, NotAfter: got.SessionNotOnOrAfter,
+		ACR: got.AuthnContextClassRef, NotAfter: got.SessionNotOnOrAfter, SignOutHint: nameIDHint(got),
 	}, nil
 }
 
@@ -153,8 +154,8 @@ func samlRefused(reason saml.Reason, err error) error {
 	return Refused(word, text, err)
 }
 
-// Metadata describes us.
-func (p *samlProtocol) Metadata(ctx context.Context, c *v1.SsoConnection) ([]byte, error) {
+// metadata describes us to the identity provider, as XML.
+func (p *samlProtocol) metadata(ctx context.Context, c *v1.SsoConnection) ([]byte, error) {
 	if c.Spec.SAML == nil {
 		draft := *c
 		draft.Spec.SAML = &v1.SsoSaml{}
@@ -200,7 +201,7 @@ func (p *samlProtocol) idp(ctx context.Context, c *v1.SsoConnection) (*saml.IDP,
 		}
 		return &idp, nil
 	}
-	idp := saml.IDP{EntityID: m.EntityID, SSOURL: m.SSOURL}
+	idp := saml.IDP{EntityID: m.EntityID, SSOURL: m.SSOURL, SLOURL: m.SLOURL}
 	for _, text := range m.Certificates {
 		block, _ := pem.Decode([]byte(text))
 		if block == nil {

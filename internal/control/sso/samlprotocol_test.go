@@ -172,11 +172,11 @@ func (b *browser) open() (request, relay string) {
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
 	c, _ := b.w.Load().SsoConnection("corp")
-	a, err := b.w.h.attempt(httptest.NewRecorder(), r, c, relay)
+	a, err := b.w.h.attempt(httptest.NewRecorder(), r, c, relay, false)
 	if err != nil {
 		b.w.t.Fatal(err)
 	}
-	return a.Data, relay
+	return a.Request, relay
 }
 
 func TestSAMLSignsIn(t *testing.T) {

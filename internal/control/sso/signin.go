@@ -242,13 +242,13 @@ func (h *Handler) setSession(w http.ResponseWriter, sess *identity.Session, secr
 	})
 }
 
-// keepHint keeps the ID token for the sign-out, sealed, bound to the session,
-// where it is short enough for a cookie. Without it the provider asks the
-// person once more.
+// keepHint keeps what the sign-out at the provider needs, sealed, bound to the
+// session, where it is short enough for a cookie. Without it the provider may
+// ask the person once more.
 func (h *Handler) keepHint(w http.ResponseWriter, sess *identity.Session, a *Assertion) {
 	value := ""
-	if a.IDToken != "" {
-		if sealed, err := h.opt.Sealer.Seal([]byte(a.IDToken), hintPlace(sess.ID)); err == nil {
+	if a.SignOutHint != "" {
+		if sealed, err := h.opt.Sealer.Seal([]byte(a.SignOutHint), hintPlace(sess.ID)); err == nil {
 			value = base64.RawURLEncoding.EncodeToString(sealed)
 		}
 	}

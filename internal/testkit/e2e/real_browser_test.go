@@ -27,6 +27,7 @@ type signIns struct {
 	browser  *real.ChromiumBrowser
 	keycloak *real.KeycloakServer
 	openid   string // npm oidc-provider's issuer
+	partner  *real.SAMLServer
 }
 
 // self is /api/v1/me.
@@ -172,7 +173,7 @@ func (s *signIns) connectSAML(t *testing.T) {
 	}
 	certPEM := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	partner := real.SAMLP(t, real.SAMLOptions{
-		ACSURL: s.URL() + "/sso/partner/saml/acs", SPCertificate: certPEM, NameID: "grace-1",
+		ACSURL: s.URL() + "/sso/partner/saml/acs", SLOURL: s.URL() + "/sso/partner/saml/slo", EntityID: s.URL() + "/sso/partner/saml/metadata", SPCertificate: certPEM, NameID: "grace-1",
 		Attributes: map[string]any{"email": "grace@example.com", "groups": []string{"staff"}, "name": "Grace Example"},
 		Options: map[string]any{
 			"encryptionCert": certPEM, "encryptionPublicKey": string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pub})),
@@ -180,6 +181,7 @@ func (s *signIns) connectSAML(t *testing.T) {
 			"disallowEncryptionWithInsecureAlgorithm": false, "warnOnInsecureEncryptionAlgorithm": false,
 		},
 	})
+	s.partner = partner
 	saml := func(name, title, metadataURL string) string {
 		return connection(name, "  enabled: true\n  displayName: "+title+"\n  protocol: saml\n  users: create\n  saml: {metadataURL: \""+metadataURL+"\", encryption: required}\n")
 	}
@@ -228,6 +230,7 @@ func TestRealBrowser(t *testing.T) {
 		{"oidc-provider without JavaScript, by e-mail", s.labWithoutScript},
 		{"oidc-provider by keyboard", s.labByKeyboard},
 		{"Keycloak SAML without JavaScript", s.keycloakSAML},
+		{"SAML providers end sessions by themselves", s.samlByProvider},
 		{"Keycloak SAML by a form", s.keycloakSAMLByForm},
 		{"samlp", s.samlp},
 		{"failures", s.failures},
@@ -365,17 +368,53 @@ func (s *signIns) keycloakSAML(t *testing.T) {
 		t.Errorf("bob has not the role of his team: %+v", who)
 	}
 	signOut(t, p, s.URL())
-	p.AwaitURL(s.URL() + "/sso/signed-out")
-	// SAML single logout is not built: the page says that Keycloak's session goes on.
-	mustContain(t, "the page after a sign-out by SAML", p.Text(), "may still be signed in at your identity provider")
-	p.Shot("signed-out-saml")
+	p.AwaitURL(s.keycloak.URL)
+	p.ClickAt("input[type=submit],button[type=submit]")
 	signedOut(t, p, s.URL())
+	// Signed out there too: Keycloak asks for the password again.
+	p.Goto(s.URL() + "/sso/keycloak-saml/login")
+	p.Await("#password")
+}
+
+// samlByProvider is single logout from the other side: somebody signs out on
+// Keycloak's page, its administrator ends their sessions, and the partner's
+// person signs out there.
+func (s *signIns) samlByProvider(t *testing.T) {
+	p := s.browser.Page(t, real.PageOptions{})
+	signIn := func() {
+		p.Goto(s.URL() + "/sso/keycloak-saml/login?return_to=/console/")
+		s.atKeycloak(p, "bob")
+		signedIn(t, p, s.URL(), "bob@example.com", "money")
+	}
+	signIn()
+	p.Goto(s.keycloak.Issuer() + "/protocol/openid-connect/logout")
+	p.ClickAt("#kc-logout")
+	p.Await("text=You are logged out")
+	if status, _ := whoIs(t, p, s.URL()); status != http.StatusUnauthorized {
+		t.Errorf("/api/v1/me answers %d after Keycloak's sign-out", status)
+	}
+	s.keycloak.SetSAMLLogout(t, s.URL()+"/sso/keycloak-saml/saml/metadata", false)
+	signIn()
+	s.keycloak.SignOutUser(t, "bob")
+	eventually(t, 10*time.Second, "Keycloak's administrator ends our session", func() bool {
+		status, _ := whoIs(t, p, s.URL())
+		return status == http.StatusUnauthorized
+	})
+	p.Goto(s.URL() + "/sso/partner/login?return_to=/console/")
+	signedIn(t, p, s.URL(), "grace@example.com", "partners")
+	p.Goto(s.partner.SLOURL())
+	if text := p.Text(); text != "done" || s.partner.SignedIn(t) != "0" {
+		t.Errorf("samlp's sign-out ends with %q, and it knows of %s sessions", text, s.partner.SignedIn(t))
+	}
+	if status, _ := whoIs(t, p, s.URL()); status != http.StatusUnauthorized {
+		t.Errorf("/api/v1/me answers %d after samlp's sign-out", status)
+	}
 }
 
 // keycloakSAMLByForm is an identity provider that takes requests by POST alone:
 // the browser is sent there by a form of ours, to another site.
 func (s *signIns) keycloakSAMLByForm(t *testing.T) {
-	redirect := regexp.MustCompile(`<[^<>]*SingleSignOnService[^<>]*HTTP-Redirect[^<>]*>(</[^<>]*SingleSignOnService>)?`)
+	redirect := regexp.MustCompile(`<[^<>]*Single(SignOn|Logout)Service[^<>]*HTTP-Redirect[^<>]*>(</[^<>]*Single(SignOn|Logout)Service>)?`)
 	metadata, err := json.Marshal(redirect.ReplaceAllString(string(s.keycloak.SAMLMetadata(t)), ""))
 	if err != nil {
 		t.Fatal(err)
@@ -390,6 +429,10 @@ func (s *signIns) keycloakSAMLByForm(t *testing.T) {
 	p.Press("Enter")
 	s.atKeycloak(p, "bob")
 	signedIn(t, p, s.URL(), "bob@example.com", "money")
+	signOut(t, p, s.URL())
+	fine(t, p, "saml-sign-out-form")
+	p.Click("Sign out there too")
+	signedOut(t, p, s.URL())
 	uncomplaining(t, p, s.URL())
 }
 
@@ -409,4 +452,8 @@ func (s *signIns) samlp(t *testing.T) {
 	}
 	signOut(t, p, s.URL())
 	signedOut(t, p, s.URL())
+	// Both sign-ins: of the first one samlp asked us, and we answered.
+	if n := s.partner.SignedIn(t); n != "0" {
+		t.Errorf("samlp knows of %s sessions after the sign-out", n)
+	}
 }

@@ -31,6 +31,9 @@ var samlIDPScript string
 // SAMLOptions says whom npm samlp signs in, where to, and how.
 type SAMLOptions struct {
 	ACSURL string
+	// SLOURL is where logout messages go to, and EntityID the name under which
+	// the service provider writes its own. Empty: no single logout.
+	SLOURL, EntityID string
 	// SPCertificate is the PEM of the certificate that requests are signed with.
 	SPCertificate string
 	NameID        string
@@ -60,7 +63,7 @@ func SAMLP(t testing.TB, opts SAMLOptions) *SAMLServer {
 	}
 	key, cert := samlKeyPair(t)
 	rig, err := json.Marshal(map[string]any{
-		"port": port, "issuer": s.EntityID(), "key": key, "cert": cert, "acs": opts.ACSURL, "spCert": opts.SPCertificate,
+		"port": port, "issuer": s.EntityID(), "key": key, "cert": cert, "acs": opts.ACSURL, "slo": opts.SLOURL, "sp": opts.EntityID, "spCert": opts.SPCertificate,
 		"user": map[string]any{"nameID": opts.NameID, "attributes": opts.Attributes}, "options": opts.Options,
 	})
 	if err != nil {
@@ -82,6 +85,20 @@ func (s *SAMLServer) Metadata(t testing.TB) []byte {
 		t.Fatalf("metadata: %d %s", status, body)
 	}
 	return body
+}
+
+// SLOURL is where it takes logout messages, and where somebody who opens it
+// without one is signed out everywhere.
+func (s *SAMLServer) SLOURL() string { return s.URL + "/slo" }
+
+// SignedIn is how many sessions of service providers it knows of.
+func (s *SAMLServer) SignedIn(t testing.TB) string {
+	t.Helper()
+	status, body := fetch(t, s.client, http.MethodGet, s.URL+"/participants", nil)
+	if status != http.StatusOK {
+		t.Fatalf("participants: %d %s", status, body)
+	}
+	return string(body)
 }
 
 // SignIn takes a request to the identity provider as a browser does, by GET, or
@@ -209,13 +226,27 @@ func (k *KeycloakServer) AddSAMLClient(t testing.TB, metadata []byte, attributes
 // SetSAMLClient changes attributes of a service provider of the realm.
 func (k *KeycloakServer) SetSAMLClient(t testing.TB, entityID string, attributes map[string]string) {
 	t.Helper()
+	k.changeSAMLClient(t, entityID, func(client map[string]any) {
+		own, _ := client["attributes"].(map[string]any)
+		for name, value := range attributes {
+			own[name] = value
+		}
+	})
+}
+
+// SetSAMLLogout says whether Keycloak ends a service provider's sessions by way
+// of the browser (Front channel logout), or by requests of its own.
+func (k *KeycloakServer) SetSAMLLogout(t testing.TB, entityID string, front bool) {
+	t.Helper()
+	k.changeSAMLClient(t, entityID, func(client map[string]any) { client["frontchannelLogout"] = front })
+}
+
+func (k *KeycloakServer) changeSAMLClient(t testing.TB, entityID string, change func(map[string]any)) {
+	t.Helper()
 	path := "/clients/" + k.idOf(t, "/clients?clientId="+url.QueryEscape(entityID), "clientId", entityID)
 	var client map[string]any
 	k.admin(t, http.MethodGet, path, nil, &client)
-	own, _ := client["attributes"].(map[string]any)
-	for name, value := range attributes {
-		own[name] = value
-	}
+	change(client)
 	k.admin(t, http.MethodPut, path, client, nil)
 }
 

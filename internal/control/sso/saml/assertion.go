@@ -77,7 +77,7 @@ func (sp *ServiceProvider) readSubject(n *node, inResponseTo string, expected []
 	if a.NameID, err = readNameID(name); err != nil {
 		return err
 	}
-	a.NameIDFormat = name.attr("Format")
+	a.NameIDFormat, a.NameQualifier, a.SPNameQualifier = name.attr("Format"), name.attr("NameQualifier"), name.attr("SPNameQualifier")
 	confirmation, err := subject.one(nsAssertion, "SubjectConfirmation")
 	if err != nil {
 		return refuse(ReasonConfirmation, "exactly one SubjectConfirmation is accepted")

@@ -137,6 +137,9 @@ func New(c Config) (*ServiceProvider, error) {
 	return &ServiceProvider{c: c, certs: certs}, nil
 }
 
+// IDP is the identity provider's entity id.
+func (sp *ServiceProvider) IDP() string { return sp.c.IDP.EntityID }
+
 // checkOwn checks what is ours, which is all that our metadata needs.
 func checkOwn(c Config) error {
 	if c.EntityID == "" || len(c.EntityID) > 1024 {

@@ -81,16 +81,24 @@ func (sp *ServiceProvider) ParseLogoutResponse(rawQuery string, form url.Values,
 }
 
 // LogoutRequest makes a request to end a person's session at the identity
-// provider, always signed. An IdP without single logout: code `not_found`.
+// provider, always signed. relayState is as for AuthnRequest. An IdP without
+// single logout: code `not_found`.
 func (sp *ServiceProvider) LogoutRequest(a Assertion, relayState string) (Request, error) {
 	if sp.c.IDP.SLOURL == "" {
 		return Request{}, identity.Errorf(identity.CodeNotFound, "The identity provider has no single logout.")
 	}
+	if err := checkRelayState(relayState); err != nil {
+		return Request{}, err
+	}
 	id, el := sp.message("LogoutRequest", sp.c.IDP.SLOURL)
 	el.CreateAttr("NotOnOrAfter", sp.c.Now().Add(5*time.Minute).UTC().Format("2006-01-02T15:04:05Z"))
 	name := el.CreateElement("saml:NameID")
-	if a.NameIDFormat != "" {
-		name.CreateAttr("Format", a.NameIDFormat)
+	for _, x := range []struct{ attr, value string }{
+		{"Format", a.NameIDFormat}, {"NameQualifier", a.NameQualifier}, {"SPNameQualifier", a.SPNameQualifier},
+	} {
+		if x.value != "" {
+			name.CreateAttr(x.attr, x.value)
+		}
 	}
 	name.SetText(a.NameID)
 	if a.SessionIndex != "" {
@@ -100,7 +108,7 @@ func (sp *ServiceProvider) LogoutRequest(a Assertion, relayState string) (Reques
 }
 
 // LogoutResponse makes the signed answer to a logout request: success, or that
-// the sessions could not be ended.
+// the sessions could not be ended. Its RelayState goes back however long it is.
 func (sp *ServiceProvider) LogoutResponse(request LogoutRequest, success bool) (Request, error) {
 	target := sp.c.IDP.SLOResponseURL
 	if target == "" {

@@ -77,6 +77,27 @@ func TestLogoutGoesBothWaysOverBothBindings(t *testing.T) {
 	}
 }
 
+// TestALogoutRequestRepeatsTheNameIDWhole: an identity provider that wrote
+// qualifiers finds nobody without them.
+func TestALogoutRequestRepeatsTheNameIDWhole(t *testing.T) {
+	const named = `<saml:NameID Format="urn:oasis:names:tc:SAML:2.0:nameid-format:persistent" NameQualifier="` + testIDP + `" SPNameQualifier="` + testSP + `">alice</saml:NameID>`
+	a, err := newParty(t).parse(newDraft().set(map[string]string{"nameID": named}).build())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := newParty(t, func(c *Config) { c.IDP.SLOBinding = BindingPOST }).LogoutRequest(a, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := decodeBase64(r.Form["SAMLRequest"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(raw), named) {
+		t.Errorf("the request lacks %s:\n%s", named, raw)
+	}
+}
+
 func TestSecurityLogoutIsSignedByTheIDP(t *testing.T) {
 	redirect, err := idpParty(t, BindingRedirect).LogoutRequest(genuine(), "state")
 	if err != nil {

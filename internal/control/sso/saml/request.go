@@ -42,6 +42,9 @@ type RequestOptions struct {
 // AuthnRequest makes a request to authenticate somebody. relayState comes back
 // with the response, unprotected: use it as an opaque key of at most 80 bytes.
 func (sp *ServiceProvider) AuthnRequest(relayState string, o RequestOptions) (Request, error) {
+	if err := checkRelayState(relayState); err != nil {
+		return Request{}, err
+	}
 	id, el := sp.message("AuthnRequest", sp.c.IDP.SSOURL)
 	el.CreateAttr("ProtocolBinding", string(BindingPOST))
 	el.CreateAttr("AssertionConsumerServiceURL", sp.c.ACSURL)
@@ -82,11 +85,15 @@ func (sp *ServiceProvider) message(name, destination string) (string, *etree.Ele
 	return id, el
 }
 
+func checkRelayState(s string) error {
+	if len(s) > maxRelayState {
+		return configError("relay state: %d bytes, more than %d", len(s), maxRelayState)
+	}
+	return nil
+}
+
 // send encodes a message for its binding and signs it.
 func (sp *ServiceProvider) send(r Request, field string, el *etree.Element, relayState string, sign bool) (Request, error) {
-	if len(relayState) > maxRelayState {
-		return Request{}, configError("relay state: %d bytes, more than %d", len(relayState), maxRelayState)
-	}
 	encode := sp.sendRedirect
 	if r.Binding == BindingPOST {
 		encode = sp.sendPOST

@@ -27,6 +27,9 @@ const (
 type Assertion struct {
 	Issuer               string
 	NameID, NameIDFormat string
+	// NameQualifier and SPNameQualifier belong to the NameID, which a logout
+	// request has to repeat whole (SAML core, 2.2.2 and 3.7.1); may be empty.
+	NameQualifier, SPNameQualifier string
 	// SessionIndex names the IdP's session in logout requests; may be empty.
 	SessionIndex string
 	// SessionNotOnOrAfter is when the IdP wants our session to end; zero when
