@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"time"
@@ -302,17 +303,18 @@ func (a *App) configureDev(ctx context.Context) error {
 	return err
 }
 
-// announce tells people where things are.
+// announce tells people where things are, at once: whoever waits for a line of
+// it has the others too.
 func (a *App) announce() {
+	text := fmt.Sprintf("gateway, control API, console: %s\nmetrics, readiness: %s\n", a.url, a.opsURL)
 	if a.opt.Dev {
-		_, _ = fmt.Fprint(a.opt.Out, a.devWelcome())
-		return
+		text = a.devWelcome()
 	}
-	_, _ = fmt.Fprintf(a.opt.Out, "gateway, control API, console: %s\nmetrics, readiness: %s\n", a.url, a.opsURL)
 	if a.breakGlassLink != "" {
-		_, _ = fmt.Fprintf(a.opt.Out, "local administrator for emergencies, a link that works once and for a day: %s\n", a.breakGlassLink)
+		text += "local administrator for emergencies, a link that works once and for a day: " + a.breakGlassLink + "\n"
 	}
 	if a.bootstrapFile != "" {
-		_, _ = fmt.Fprintf(a.opt.Out, "one-time admin token (until the first tenant-admin, %s at most): %s\n", bootstrapLife, a.bootstrapFile)
+		text += fmt.Sprintf("one-time admin token (until the first tenant-admin, %s at most): %s\n", bootstrapLife, a.bootstrapFile)
 	}
+	_, _ = io.WriteString(a.opt.Out, text)
 }
