@@ -102,6 +102,22 @@ func (c *Client) remove(ctx context.Context, query url.Values, segments ...strin
 	return err
 }
 
+// TestSignIn is a link by which an SsoConnection is tried in a browser.
+type TestSignIn struct {
+	URL       string    `json:"url"`
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+// CreateTestSignIn makes a link by which a connection is tried, enabled or not;
+// nobody is signed in by it.
+func (c *Client) CreateTestSignIn(ctx context.Context, connection string) (*TestSignIn, error) {
+	out := &TestSignIn{}
+	if _, err := c.do(ctx, request{method: http.MethodPost, segments: []string{"sso-connections", connection, "test-sign-ins"}}, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MyTokens lists the caller's personal access tokens.
 func (c *Client) MyTokens(ctx context.Context) ([]Token, error) { return c.tokens(ctx, "me", "tokens") }
 

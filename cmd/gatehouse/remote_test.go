@@ -285,6 +285,20 @@ func TestTokenCreatePrintsTheTokenAlone(t *testing.T) {
 	}
 }
 
+func TestTestSignInPrintsTheLinkAlone(t *testing.T) {
+	s := newWorld(t, says(201, `{"url": "https://gatehouse.example.com/sso/corp/login?test=x", "expiresAt": "2026-06-01T00:00:00Z"}`))
+	status, out, errs := s.run(t, "test-sign-in", "corp")
+	if status != 0 || out != "https://gatehouse.example.com/sso/corp/login?test=x\n" || !strings.Contains(errs, "before 2026-06-01") {
+		t.Error(status, out, errs)
+	}
+	if r := s.requests[0]; r.uri != "/api/v1/sso-connections/corp/test-sign-ins" || r.body != "" {
+		t.Error(r)
+	}
+	if status, _, errs := s.run(t, "test-sign-in", "Not/A/Name"); status != 2 || !strings.Contains(errs, "not the name of a resource") || len(s.requests) != 1 {
+		t.Error(status, errs)
+	}
+}
+
 func TestWhoamiSaysWhoAndHow(t *testing.T) {
 	s := newWorld(t, says(200, `{"kind": "user", "name": "a@example.com", "via": "jwt", "identityProvider": "dev", "admin": true, "subjects": ["user:a@example.com", "team:everyone"], "teams": [{"name": "everyone"}]}`))
 	_, out, _ := s.run(t, "whoami")

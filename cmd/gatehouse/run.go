@@ -96,7 +96,7 @@ func newRoot(p process) *cobra.Command {
 	root.AddCommand(
 		newServe(p), newDev(p), newMigrate(p),
 		newApply(p), newGet(p), newDelete(p), newExport(p),
-		newExplain(p), newAudit(p), newToken(p), newWhoami(p), newVersion(p),
+		newExplain(p), newTestSignIn(p), newAudit(p), newToken(p), newWhoami(p), newVersion(p),
 	)
 	return root
 }

@@ -140,7 +140,7 @@ func (a *App) makeWings(ctx context.Context) error {
 		return err
 	}
 	control, err := api.New(api.Options{
-		Browsers: a.sso.Sessions(), AuditExport: a.auditor,
+		Browsers: a.sso.Sessions(), SignInTests: a.sso, AuditExport: a.auditor,
 		Snapshots: a.publisher, Authenticator: a.explainer, Explainer: a.explainer, Writer: a.db, Resources: a.db, People: a.db,
 		Tokens: a.db, Audit: a.db, Logs: a.db, Sealer: a.keys, Allow: a.allow(), ExternalURL: a.url, Addr: addr, Now: a.now, Log: a.log,
 	})

@@ -3,6 +3,8 @@ package identity
 import (
 	"encoding/json"
 	"time"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 )
 
 // User is a person. The uid never changes and is never used again.
@@ -81,4 +83,29 @@ type Arrival struct {
 	Create bool
 	// LinkByEmail: an existing user with this address may be linked.
 	LinkByEmail bool
+}
+
+// Decide says what becomes of an arrival whose identity nobody has: whether a
+// user is created, or else the one with the same e-mail address is linked.
+// exists: there is one. linked: that user has another identity of the issuer.
+//
+// Errors: identity_conflict, not_found.
+func (a *Arrival) Decide(exists, linked bool) (create bool, err error) {
+	conflict := func(detail string) error {
+		return &Error{Code: CodeIdentityConflict, Message: "this identity conflicts with an existing user; ask an administrator", Detail: detail}
+	}
+	switch {
+	case exists && !a.LinkByEmail:
+		return false, conflict("a user with this e-mail address exists, and this identity provider does not link by e-mail")
+	case exists && linked:
+		return false, conflict("the user is linked to another subject of this issuer; an admin may unlink it")
+	case exists:
+		return false, nil
+	case a.Create && v1.ValidEmail(a.Email):
+		return true, nil
+	}
+	return false, &Error{
+		Code: CodeNotFound, Message: "there is no user for this token",
+		Detail: "creating needs resolve.users: create and a valid e-mail address in the token",
+	}
 }

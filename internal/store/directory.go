@@ -55,39 +55,29 @@ func (t *tx) ensureUser(a *identity.Arrival, changes *changeSet) (uid string, er
 			Detail: "a tombstone holds the identity or the e-mail address; an admin lifts it by creating the user again",
 		}
 	}
+	linked := false
 	if a.Email != "" {
 		if found, err = t.one(`SELECT uid FROM users WHERE email = ?`, []any{a.Email}, &uid); err != nil {
 			return "", err
 		}
 	}
-	switch {
-	case found && a.LinkByEmail:
-		return uid, t.link(uid, a, changes)
-	case found:
-		return "", identityConflict("a user with this e-mail address exists, and this identity provider does not link by e-mail")
-	case a.Create && v1.ValidEmail(a.Email):
-		return t.createUser(a, changes)
-	default:
-		return "", &identity.Error{
-			Code: identity.CodeNotFound, Message: "there is no user for this token",
-			Detail: "creating needs resolve.users: create and a valid e-mail address in the token",
+	if found {
+		other := ""
+		if linked, err = t.one(`SELECT subject FROM user_identities WHERE user_uid = ? AND issuer = ?`, []any{uid, a.Key.Issuer}, &other); err != nil {
+			return "", err
 		}
 	}
-}
-
-func identityConflict(detail string) error {
-	return &identity.Error{Code: identity.CodeIdentityConflict, Message: "this identity conflicts with an existing user; ask an administrator", Detail: detail}
+	create, err := a.Decide(found, linked)
+	switch {
+	case err != nil:
+		return "", err
+	case create:
+		return t.createUser(a, changes)
+	}
+	return uid, t.link(uid, a, changes)
 }
 
 func (t *tx) link(uid string, a *identity.Arrival, changes *changeSet) error {
-	other := ""
-	found, err := t.one(`SELECT subject FROM user_identities WHERE user_uid = ? AND issuer = ?`, []any{uid, a.Key.Issuer}, &other)
-	if err != nil {
-		return err
-	}
-	if found {
-		return identityConflict("the user is linked to another subject of this issuer; an admin may unlink it")
-	}
 	if err := t.insertIdentity(uid, identity.UserIdentity{Issuer: a.Key.Issuer, Subject: a.Key.Subject, LinkedAt: t.now}); err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ type Sealer interface {
 }
 
 // Options are what an API needs. All are required but AuditExport, Browsers,
-// Logs, RequestID, Now and Log.
+// SignInTests, Logs, RequestID, Now and Log.
 type Options struct {
 	Snapshots     Snapshots
 	Authenticator Authenticator
@@ -94,6 +94,8 @@ type Options struct {
 	AuditExport AuditExport
 	// Browsers may be nil: then there are no sessions, and cookies mean nothing.
 	Browsers Browsers
+	// SignInTests may be nil: then connections cannot be tried.
+	SignInTests SignInTests
 	// Logs may be nil: then there is no /logs.
 	Logs   Logs
 	Sealer Sealer
@@ -140,7 +142,7 @@ func New(opt Options) (*API, error) {
 	})
 	a.huma = huma.NewAPI(huma.Config{OpenAPI: a.description()}, humago.NewAdapter(a.mux, ""))
 	groups := []func() []operation{
-		a.resourceOperations, a.applyOperations, a.userOperations, a.memberOperations, a.sessionOperations, a.tokenOperations, a.directoryOperations,
+		a.resourceOperations, a.applyOperations, a.userOperations, a.memberOperations, a.sessionOperations, a.tokenOperations, a.directoryOperations, a.testSignInOperations,
 		a.selfOperations, a.explainOperations, a.auditOperations, a.logOperations,
 	}
 	for _, group := range groups {

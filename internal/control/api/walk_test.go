@@ -33,6 +33,11 @@ func (w *world) Export(_ context.Context, out io.Writer, from uint64) error {
 
 func (w *world) PublicKey() ed25519.PublicKey { return make(ed25519.PublicKey, ed25519.PublicKeySize) }
 
+// TestLink makes a world an api.SignInTests.
+func (w *world) TestLink(connection, uid, by string) (string, time.Time, error) {
+	return "https://gatehouse.example.com/sso/" + connection + "/login?test=" + uid + "." + by, time.Now().Add(time.Minute), nil
+}
+
 // walkSeed has one resource of each kind with the name target, the team
 // research with its manager lead, and the team other with its manager outsider.
 const walkSeed = `
@@ -201,6 +206,8 @@ func (w *world) walkSteps(op api.OperationInfo) []step {
 		return one(directory, `{"name":"x"}`)
 	case "revoke-scim-directory-token":
 		return one(directory+"/"+walkID(3), "")
+	case "create-test-sign-in":
+		return append(one("/sso-connections/target/test-sign-ins", ""), and("none", "/sso-connections/nowhere/test-sign-ins", ""))
 	case "explain":
 		return append(one(path, `{"model":"target/m"}`), and("others", path, `{"as":"user:guest@example.com","model":"target/m"}`))
 	case "logs":

@@ -154,7 +154,7 @@ func newWorldOf(t testing.TB, manager string) *world {
 	auth := authn.New(authn.Options{Snapshots: w.pub})
 	w.browsers = &browsers{pub: w.pub}
 	w.api, err = api.New(api.Options{
-		Browsers: w.browsers, AuditExport: w,
+		Browsers: w.browsers, SignInTests: w, AuditExport: w,
 		Snapshots: w.pub, Authenticator: auth, Explainer: auth, Writer: w.db, Resources: w.db, People: w.db, Tokens: w.db, Audit: w.db, Logs: w.db,
 		Sealer: keys, Allow: secret.Allow{Env: []string{"ALLOWED_KEY"}}, ExternalURL: "https://gatehouse.example.com",
 		Addr: func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.7") },

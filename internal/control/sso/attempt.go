@@ -118,6 +118,19 @@ func (h *Handler) attempt(w http.ResponseWriter, r *http.Request, c *v1.SsoConne
 	return &a, nil
 }
 
+// begun is the attempt to sign in that an answer belongs to, which is used up by
+// this. Through a connection that is not enabled only a test goes.
+func (h *Handler) begun(w http.ResponseWriter, r *http.Request, c *v1.SsoConnection, id string) (*Attempt, error) {
+	a, err := h.attempt(w, r, c, id, false)
+	if !c.Spec.Enabled && (err != nil || a.Test == "") {
+		return nil, noConnection()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a, h.claimOnce(r.Context(), a)
+}
+
 // safeReturnTo lets only a path of this origin through; anything else becomes
 // "/". What browsers read as another origin: two slashes, or a slash and a
 // backslash, with tabs and line breaks between, which they drop.

@@ -125,18 +125,9 @@ func (h *Handler) snapshot() (*snapshot.Snapshot, error) {
 	return nil, identity.Errorf(identity.CodeNoSnapshot, "there is no configuration")
 }
 
-// connection finds the connection that a path names. One that is not enabled
-// is as if it were not there.
-func (h *Handler) connection(r *http.Request) (*snapshot.Snapshot, *v1.SsoConnection, error) {
-	s, c, err := h.anyConnection(r)
-	if err == nil && !c.Spec.Enabled {
-		err = noConnection()
-	}
-	return s, c, err
-}
-
-// anyConnection finds one that is not enabled too: what ends sessions goes on
-// when nobody may sign in any more.
+// anyConnection finds the connection that a path names, enabled or not. What
+// signs people in asks whether it is; what ends sessions goes on when nobody
+// may sign in any more.
 func (h *Handler) anyConnection(r *http.Request) (*snapshot.Snapshot, *v1.SsoConnection, error) {
 	s, err := h.snapshot()
 	if err != nil {
@@ -158,7 +149,15 @@ func noConnection() *Failure {
 
 // begin sends the browser to the identity provider.
 func (h *Handler) begin(w http.ResponseWriter, r *http.Request) {
-	s, c, err := h.connection(r)
+	s, c, err := h.anyConnection(r)
+	tester := ""
+	switch {
+	case err != nil:
+	case r.URL.Query().Has("test"):
+		tester, err = h.tester(c, r.URL.Query().Get("test"))
+	case !c.Spec.Enabled:
+		err = noConnection()
+	}
 	if err != nil {
 		h.fail(w, r, "", err)
 		return
@@ -168,6 +167,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) {
 		hint = ""
 	}
 	a := h.newAttempt(c, r.URL.Query().Get("return_to"), hint)
+	a.Test = tester
 	if old, ok := currentSession(s, r); ok {
 		a.Session = old.ID
 	}
@@ -204,7 +204,7 @@ func (h *Handler) sendOnward(w http.ResponseWriter, r *http.Request, to Onward, 
 
 // callback takes an OpenID provider's answer.
 func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
-	s, c, err := h.connection(r)
+	s, c, err := h.anyConnection(r)
 	if err != nil {
 		h.fail(w, r, "", err)
 		return
@@ -220,25 +220,31 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, c.Name, again("wrong_protocol", nil))
 		return
 	}
-	a, err := h.attempt(w, r, c, q.Get("state"), false)
-	if err == nil {
-		err = h.claimOnce(r.Context(), a)
-	}
+	a, err := h.begun(w, r, c, q.Get("state"))
 	if err != nil {
 		h.fail(w, r, c.Name, err)
 		return
 	}
 	assertion, err := h.oidc.finish(r.Context(), c, q, a)
-	if err != nil {
+	h.arrive(w, r, s, c, assertion, a, err)
+}
+
+// arrive goes on with what the identity provider has said: err, or an
+// assertion. a is nil where the identity provider began.
+func (h *Handler) arrive(w http.ResponseWriter, r *http.Request, s *snapshot.Snapshot, c *v1.SsoConnection, assertion *Assertion, a *Attempt, err error) {
+	switch {
+	case a != nil && a.Test != "":
+		h.tested(w, r, s, c, assertion, a, err)
+	case err != nil:
 		h.refuse(w, r, c, nil, err)
-		return
+	default:
+		h.signIn(w, r, s, c, assertion, a)
 	}
-	h.signIn(w, r, s, c, assertion, a)
 }
 
 // acs takes a SAML identity provider's answer.
 func (h *Handler) acs(w http.ResponseWriter, r *http.Request) {
-	s, c, err := h.connection(r)
+	s, c, err := h.anyConnection(r)
 	if err == nil && (c.Spec.Protocol != v1.SsoSAML || h.saml == nil) {
 		err = again("wrong_protocol", nil)
 	}
@@ -252,20 +258,16 @@ func (h *Handler) acs(w http.ResponseWriter, r *http.Request) {
 	var a *Attempt
 	relay := r.PostForm.Get("RelayState")
 	if len(r.CookiesNamed(attemptCookie(relay))) > 0 || c.Spec.SAML == nil || !c.Spec.SAML.AllowIdpInitiated {
-		if a, err = h.attempt(w, r, c, relay, false); err == nil {
-			err = h.claimOnce(r.Context(), a)
-		}
-		if err != nil {
-			h.fail(w, r, c.Name, err)
-			return
-		}
+		a, err = h.begun(w, r, c, relay)
+	} else if !c.Spec.Enabled {
+		err = noConnection()
 	}
-	assertion, err := h.saml.finish(r.Context(), c, r, a)
 	if err != nil {
-		h.refuse(w, r, c, nil, err)
+		h.fail(w, r, c.Name, err)
 		return
 	}
-	h.signIn(w, r, s, c, assertion, a)
+	assertion, err := h.saml.finish(r.Context(), c, r, a)
+	h.arrive(w, r, s, c, assertion, a, err)
 }
 
 // metadata describes us to a SAML identity provider. It is public, and is

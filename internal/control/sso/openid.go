@@ -164,7 +164,7 @@ func (o *openID) redeem(ctx context.Context, p *provider, meta *metadata, c *v1.
 }
 
 func tokenError(status int, t *tokens, err error) error {
-	cause := fmt.Errorf("the token endpoint answered %d %.80q %.300q: %w", status, t.Error, t.Detail, errors.Join(err))
+	cause := errors.Join(fmt.Errorf("the token endpoint answered %d %.80q %.300q", status, t.Error, t.Detail), err)
 	switch {
 	case t.Error == "invalid_client" || status == http.StatusUnauthorized:
 		return Misconfigured("client_refused", "The identity provider refused this connection's client id or client secret. Check both, and tokenEndpointAuth.", cause)
@@ -250,7 +250,7 @@ func (o *openID) userinfo(ctx context.Context, p *provider, meta *metadata, acce
 	info := map[string]any{}
 	status, err := p.call(req, &info)
 	if err != nil || status != http.StatusOK {
-		return nil, Away("userinfo", "The identity provider did not answer who you are.", fmt.Errorf("userinfo answered %d: %w", status, errors.Join(err)))
+		return nil, Away("userinfo", "The identity provider did not answer who you are.", errors.Join(fmt.Errorf("userinfo answered %d", status), err))
 	}
 	if got, _ := info["sub"].(string); got != sub || sub == "" {
 		return nil, Refused("userinfo_subject", "The identity provider gave two answers about who you are.", errors.New("userinfo has another sub than the ID token"))

@@ -61,6 +61,13 @@ type (
 	failurePage struct {
 		Title, Text, Change, ID, Reason, Retry string
 	}
+	testPage struct {
+		Title, Connection               string
+		Problem, Change, Reason, Detail string // where it failed
+		Next                            string // where it did not
+		Facts, Claims                   []fact
+	}
+	fact           struct{ Name, Value string }
 	breakGlassForm struct{ ReturnTo, Problem string }
 	setupForm      struct {
 		Token, Problem string
@@ -154,6 +161,10 @@ func (p *Pages) message(w http.ResponseWriter, status int, f messagePage) {
 
 func (p *Pages) signOut(w http.ResponseWriter, f signOutPage) {
 	p.render(w, http.StatusOK, "signout.html", "Sign out?", "", f)
+}
+
+func (p *Pages) tested(w http.ResponseWriter, f testPage) {
+	p.render(w, http.StatusOK, "test.html", f.Title, "", f)
 }
 
 func (p *Pages) breakGlass(w http.ResponseWriter, status int, f breakGlassForm) {

@@ -32,6 +32,9 @@ func allPages(t *testing.T) map[string]*httptest.ResponseRecorder {
 	p.message(page("message"), 200, messagePage{Title: evil, Text: evil, Link: "/", LinkText: evil})
 	p.signOut(page("sign-out"), signOutPage{User: evil})
 	p.failed(page("failure"), &Failure{Status: 403, Reason: evil, Title: evil, Text: evil, Change: evil}, "id", evil)
+	p.tested(page("test"), testPage{
+		Title: evil, Connection: evil, Problem: evil, Change: evil, Reason: evil, Detail: evil, Next: evil, Facts: []fact{{evil, evil}}, Claims: []fact{{evil, evil}},
+	})
 	p.breakGlass(page("break-glass"), 200, breakGlassForm{ReturnTo: evil, Problem: evil})
 	p.setup(page("setup"), 200, setupForm{Token: evil, Problem: evil, Minimum: 14})
 	p.Consent(page("consent"), Consent{

@@ -119,46 +119,74 @@ func trusted(c *v1.SsoConnection, verified []claims.Path, in map[string]any, ema
 	return which < 0 && assumed
 }
 
-// find says which user a person is: by identity first; by e-mail only where
-// the connection may speak for the address; a new one where it may create.
-func (h *Handler) find(ctx context.Context, s *snapshot.Snapshot, c *v1.SsoConnection, p *person) (uid string, err error) {
-	deleted := Refused("deleted", "Your account here was deleted. An administrator can let you in again.", nil)
+// plan is what a sign-in does about a person.
+type plan struct {
+	// uid is the user who has this identity; empty where arrival says what the
+	// store is to look for.
+	uid     string
+	arrival identity.Arrival
+}
+
+// plan says which user a person is: by identity first; by e-mail only where the
+// connection may speak for the address; a new one where it may create. It
+// changes nothing.
+func (h *Handler) plan(s *snapshot.Snapshot, c *v1.SsoConnection, p *person) (plan, error) {
 	if c.Spec.Users == v1.UsersNever {
-		return "", Refused("users_never", "Nobody is let in this way.", errors.New("spec.users is never"))
+		return plan{}, Refused("users_never", "Nobody is let in this way.", errors.New("spec.users is never"))
 	}
 	if s.Tombstoned(p.key, "") {
-		return "", deleted
+		return plan{}, deleted(nil)
 	}
 	if u, ok := s.UserByIdentity(p.key); ok {
-		return u.UID, nil
+		return plan{uid: u.UID}, nil
 	}
-	link, create := c.Spec.LinkBy == v1.LinkByEmail, c.Spec.Users == v1.UsersCreate
+	create := c.Spec.Users == v1.UsersCreate
 	if _, scim := s.IssuerDirectory(p.key.Issuer); scim {
 		create = false // its people come by SCIM alone
 	}
-	nobody := Refused("not_mapped", "Your sign-in worked, but you are not a user here. Ask your administrator to add you.", nil)
 	if !p.trusted {
-		nobody.Err = errors.New("no user has this identity, and the provider may not speak for the e-mail address: emailDomains, email_verified")
-		return "", nobody
+		return plan{}, nobody(errors.New("no user has this identity, and the provider may not speak for the e-mail address: emailDomains, email_verified"))
 	}
 	if s.Tombstoned(p.key, p.email) {
-		return "", deleted
+		return plan{}, deleted(nil)
 	}
 	if u, exists := s.UserByEmail(p.email); exists && !u.Active {
-		return "", inactive()
+		return plan{}, inactive()
 	}
-	uid, _, err = h.opt.Store.EnsureUser(ctx, identity.Arrival{Key: p.key, Email: p.email, DisplayName: p.name, Create: create, LinkByEmail: link})
+	return plan{arrival: identity.Arrival{
+		Key: p.key, Email: p.email, DisplayName: p.name, Create: create, LinkByEmail: c.Spec.LinkBy == v1.LinkByEmail,
+	}}, nil
+}
+
+// find makes a plan and carries it out.
+func (h *Handler) find(ctx context.Context, s *snapshot.Snapshot, c *v1.SsoConnection, p *person) (uid string, err error) {
+	what, err := h.plan(s, c, p)
+	if err != nil || what.uid != "" {
+		return what.uid, err
+	}
+	uid, _, err = h.opt.Store.EnsureUser(ctx, what.arrival)
+	return uid, unfound(err)
+}
+
+// unfound is a failure of the store's to find somebody, as the page says it.
+func unfound(err error) error {
 	switch identity.CodeOf(err) {
 	case identity.CodeInvalidToken:
-		deleted.Err = err
-		return "", deleted
+		return deleted(err)
 	case identity.CodeNotFound:
-		nobody.Err = err
-		return "", nobody
+		return nobody(err)
 	case identity.CodeIdentityConflict:
-		return "", Refused("identity_conflict", "Your e-mail address belongs to a user whose account is not connected to this sign-in. Ask your administrator to connect it.", err)
+		return Refused("identity_conflict", "Your e-mail address belongs to a user whose account is not connected to this sign-in. Ask your administrator to connect it.", err)
 	}
-	return uid, err
+	return err
+}
+
+func deleted(err error) *Failure {
+	return Refused("deleted", "Your account here was deleted. An administrator can let you in again.", err)
+}
+
+func nobody(err error) *Failure {
+	return Refused("not_mapped", "Your sign-in worked, but you are not a user here. Ask your administrator to add you.", err)
 }
 
 func inactive() *Failure {

@@ -86,6 +86,9 @@ type Attempt struct {
 	ReturnTo string `json:"returnTo"`
 	// Hint is the address that the person typed in.
 	Hint string `json:"hint,omitempty"`
+	// Test names who asked for a test sign-in, which signs nobody in; empty is a
+	// real one.
+	Test string `json:"test,omitempty"`
 	// Session is the id of the session that the browser had, which a sign-in
 	// ends: a cross-site POST does not bring its cookie.
 	Session   string    `json:"session,omitempty"`

@@ -155,7 +155,12 @@ func (b *browser) answer(response, relay string) *httptest.ResponseRecorder {
 // open starts a SAML sign-in and returns the request's id and RelayState.
 func (b *browser) open() (request, relay string) {
 	b.w.t.Helper()
-	rec := b.get("/sso/corp/login?return_to=/console/")
+	return b.openAt("/sso/corp/login?return_to=/console/")
+}
+
+func (b *browser) openAt(path string) (request, relay string) {
+	b.w.t.Helper()
+	rec := b.get(path)
 	u, err := url.Parse(rec.Header().Get("Location"))
 	if err != nil || u.Host != "saml-idp.example" || u.Query().Get("Signature") == "" {
 		b.w.t.Fatalf("%d %s\n%s", rec.Code, u, rec.Body)

@@ -32,12 +32,12 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, s *snapshot.Sna
 		begun = &Attempt{ReturnTo: "/"}
 	}
 	s, c, err := h.newest(r.Context(), s, c)
-	if err == nil {
-		err = checkRequired(c, a, h.now())
+	if err == nil && !c.Spec.Enabled {
+		err = noConnection() // it was switched off meanwhile
 	}
 	var p *person
 	if err == nil {
-		p, err = readPerson(c, a)
+		p, err = h.admit(c, a)
 	}
 	uid := ""
 	if err == nil {
@@ -60,9 +60,17 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, s *snapshot.Sna
 	http.Redirect(w, r, safeReturnTo(begun.ReturnTo), http.StatusSeeOther)
 }
 
+// admit holds an assertion to what the connection demands, and reads it.
+func (h *Handler) admit(c *v1.SsoConnection, a *Assertion) (*person, error) {
+	if err := checkRequired(c, a, h.now()); err != nil {
+		return nil, err
+	}
+	return readPerson(c, a)
+}
+
 // newest waits until this process has seen what others have written: who was
 // removed or let in at another replica a moment ago is so here as well. The
-// connection may have been switched off meanwhile.
+// connection may have become another meanwhile.
 func (h *Handler) newest(ctx context.Context, s *snapshot.Snapshot, c *v1.SsoConnection) (*snapshot.Snapshot, *v1.SsoConnection, error) {
 	head, err := h.opt.Store.Head(ctx)
 	if err != nil {
@@ -77,7 +85,7 @@ func (h *Handler) newest(ctx context.Context, s *snapshot.Snapshot, c *v1.SsoCon
 		return s, c, err
 	}
 	again, ok := s.SsoConnection(c.Name)
-	if !ok || again.UID != c.UID || !again.Spec.Enabled {
+	if !ok || again.UID != c.UID {
 		return s, c, noConnection()
 	}
 	return s, again, nil

@@ -222,19 +222,17 @@ func (w *world) EnsureUser(_ context.Context, a identity.Arrival) (string, ident
 			uid = u.UID
 		}
 	}
-	var err error
-	switch u := w.users[uid]; {
-	case uid != "" && !a.LinkByEmail, uid != "" && slices.ContainsFunc(u.Identities, func(i identity.UserIdentity) bool { return i.Issuer == a.Key.Issuer }):
-		err = identity.Errorf(identity.CodeIdentityConflict, "conflict")
-	case uid != "":
-		u.Identities = append(slices.Clone(u.Identities), link)
-		u.Version++
-		w.users[uid] = u
-	case a.Create:
+	u := w.users[uid]
+	create, err := a.Decide(uid != "", slices.ContainsFunc(u.Identities, func(i identity.UserIdentity) bool { return i.Issuer == a.Key.Issuer }))
+	switch {
+	case err != nil:
+	case create:
 		uid = "new-" + a.Key.Subject
 		w.users[uid] = identity.User{UID: uid, Email: a.Email, DisplayName: a.DisplayName, Active: true, Version: 1, Identities: []identity.UserIdentity{link}}
 	default:
-		err = identity.Errorf(identity.CodeNotFound, "nobody")
+		u.Identities = append(slices.Clone(u.Identities), link)
+		u.Version++
+		w.users[uid] = u
 	}
 	w.mu.Unlock()
 	w.publish()

@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"io"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -27,4 +31,64 @@ func TestDevAnswersTheAdminAndRefusesTheMember(t *testing.T) {
 	if got, want := g.Models(t, member), "echo/small"; got != want {
 		t.Errorf("the member's models are %q, want %q", got, want)
 	}
+}
+
+// What the page on single sign-on says about trying a connection, with the
+// development identity provider's.
+func TestAConnectionIsTriedByTheCommandOfThePage(t *testing.T) {
+	g := testkit.Start(t, testkit.Options{Dev: true})
+	command := strings.Replace(blockWith(t, filepath.Join(root, "docs/sso/README.md"), "gatehouse test-sign-in"), "keycloak", "dev", 1)
+	as := func(user string) string {
+		return "export GATEHOUSE_URL=" + g.URL() + " GATEHOUSE_TOKEN=" + g.DevToken(t, user) + " PATH=$PWD/bin:$PATH\n"
+	}
+	if out := shell(t, t.TempDir(), as("member@example.com"), "! "+command); !strings.Contains(out, "sso-connection:update") {
+		t.Errorf("a member makes a link: %s", out)
+	}
+	link := strings.TrimSpace(shell(t, t.TempDir(), as("admin@example.com"), strings.TrimSpace(command)+" 2>/dev/null"))
+	if !strings.HasPrefix(link, g.URL()+"/sso/dev/login?test=") {
+		t.Fatalf("it prints %q", link)
+	}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: insecure{jar}, Transport: &http.Transport{DisableKeepAlives: true}}
+	ask := func(method, address, form string) (*http.Response, string) {
+		req, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(form))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		res, err := browser.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res, string(text)
+	}
+	res, _ := ask(http.MethodGet, link, "")
+	provider, form := *res.Request.URL, res.Request.URL.Query()
+	provider.RawQuery = ""
+	form.Set("user", "member@example.com")
+	_, page := ask(http.MethodPost, provider.String(), form.Encode())
+	mustContain(t, "the page of the test", page, "The test worked", "member@example.com", "Nobody was signed in")
+	if res, _ := ask(http.MethodGet, g.URL()+"/api/v1/me", ""); res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("/api/v1/me answers %d: somebody is signed in", res.StatusCode)
+	}
+}
+
+// insecure is a jar that takes the cookies of loopback for those of TLS, as
+// browsers do.
+type insecure struct{ http.CookieJar }
+
+func secure(u *url.URL) *url.URL { c := *u; c.Scheme = "https"; return &c }
+
+func (j insecure) Cookies(u *url.URL) []*http.Cookie { return j.CookieJar.Cookies(secure(u)) }
+
+func (j insecure) SetCookies(u *url.URL, list []*http.Cookie) {
+	j.CookieJar.SetCookies(secure(u), list)
 }

@@ -62,6 +62,40 @@ func (s *signIns) failures(t *testing.T) {
 
 // breakGlass is the first start of an installation: the link that it prints
 // makes the local administrator, once.
+// tests are sign-ins at connections that are not enabled: tried, and nobody is
+// signed in.
+func (s *signIns) tests(t *testing.T) {
+	try := func(p *real.Page, secret string) {
+		s.Apply(t, docs(
+			connection("tried", "  displayName: Trial\n  users: create\n  oidc: {issuer: \""+s.openid+"\", clientId: gatehouse, clientSecret: {value: "+secret+"}}\n"),
+			team1("trial", "tried", "eng"),
+		))
+		var made struct{ URL string }
+		s.Do(t, testkit.Request{Method: http.MethodPost, Path: "/api/v1/sso-connections/tried/test-sign-ins", Token: s.Admin}).JSON(t, &made)
+		p.Goto(made.URL)
+		s.atLab(p, "ada")
+	}
+	for name, o := range map[string]real.PageOptions{"light": {}, "phone-dark": {Phone: true, Dark: true, NoScript: true}} {
+		p := s.browser.Page(t, o)
+		try(p, "a-development-secret")
+		p.Await("text=The test worked")
+		mustContain(t, "the page of a test", p.Text(), "Nobody was signed in", "ada@example.com", "trial", "What the identity provider has sent", "set spec.enabled to true")
+		fine(t, p, "test-worked-"+name)
+		if status, _ := whoIs(t, p, s.URL()); status != http.StatusUnauthorized {
+			t.Errorf("there is a session: %d", status)
+		}
+		p.Goto(s.URL() + "/sso/tried/login")
+		mustContain(t, "the sign-in of a connection that is not enabled", p.Text(), "no_connection")
+		uncomplaining(t, p, s.URL())
+
+		p = s.browser.Page(t, o)
+		try(p, "not-the-secret")
+		p.Await("text=The test failed")
+		mustContain(t, "the page of a test that failed", p.Text(), "client_refused", "What to change", "client secret")
+		fine(t, p, "test-failed-"+name)
+	}
+}
+
 func breakGlass(t *testing.T, b *real.ChromiumBrowser) {
 	g := testkit.Start(t, testkit.Options{})
 	link := regexp.MustCompile(`http\S+/sso/break-glass/setup\?token=\S+`).FindString(g.Out())

@@ -130,7 +130,7 @@ func newSignIns(t *testing.T, browser *real.ChromiumBrowser) *signIns {
 	s := &signIns{browser: browser, keycloak: real.Keycloak(t)}
 	s.openid = real.SignInProvider(t, map[string]any{
 		"client_id": "gatehouse", "client_secret": "a-development-secret",
-		"redirect_uris":             []string{base + "/sso/lab/callback", base + "/sso/invited/callback", base + "/sso/wrong-secret/callback"},
+		"redirect_uris":             []string{base + "/sso/lab/callback", base + "/sso/invited/callback", base + "/sso/wrong-secret/callback", base + "/sso/tried/callback"},
 		"post_logout_redirect_uris": []string{base + "/sso/signed-out"},
 		"backchannel_logout_uri":    base + "/sso/lab/backchannel-logout", "backchannel_logout_session_required": true,
 	})
@@ -234,6 +234,7 @@ func TestRealBrowser(t *testing.T) {
 		{"Keycloak SAML by a form", s.keycloakSAMLByForm},
 		{"samlp", s.samlp},
 		{"failures", s.failures},
+		{"test sign-ins", s.tests},
 	} {
 		t.Run(c.name, c.run)
 	}
