@@ -132,6 +132,8 @@ const ops = {
   snapshot: ({ page }) => page.locator('body').ariaSnapshot(),
   cookies: ({ context }) => context.cookies(),
   said: ({ said }) => said.splice(0),
+  // A module of its own for what only pages of others need.
+  run: async (p, { text, value }) => (await import(text)).default(p, JSON.parse(value)),
   close: async (p) => { await p.context.close(); },
 };
 
