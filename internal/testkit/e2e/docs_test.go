@@ -35,7 +35,7 @@ func shell(t testing.TB, dir, before, script string) string {
 	if err := os.Symlink(binary(t), filepath.Join(bin, "gatehouse")); err != nil && !errors.Is(err, fs.ErrExist) {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, sh, "-eu", "-o", "pipefail", "-c", before+script)
 	c.Dir, c.Env = dir, append(quietEnv(dir), "no_proxy=127.0.0.1")
