@@ -159,25 +159,10 @@ func (n *newcomer) openIDConnect(t *testing.T) {
 	}
 	n.connect(t, "## 3. The connection", secret)
 
-	try := guideSteps(t, n.page, "## 4. Try it")
-	if len(try) != 3 {
-		t.Fatalf("%d steps to try it; this test knows of sign-in and sign-out at either end", len(try))
-	}
 	p := n.browser.Page(t, real.PageOptions{})
-	h := p.Hands("1024")
-	n.signsIn(t, p, h)
+	n.inAndOut(t, p, p.Hands("1024"))
 	b := n.blocks(t, "## 4. Try it")
 	sameShape(t, shell(t, n.dir, n.before, b["sh"][0]), b["json"][0])
-
-	n.follow(t, h, try[1])
-	eventually(t, 10*time.Second, "the sign-out at Keycloak ends our session", func() bool {
-		status, _ := whoIs(t, p, n.URL())
-		return status == http.StatusUnauthorized
-	})
-	n.signsIn(t, p, h)
-	n.follow(t, h, try[2])
-	signedOut(t, p, n.URL())
-	n.signsIn(t, p, h) // its step types the password, which it could not if Keycloak knew ada still
 	n.follow(t, console, guideSteps(t, n.page, "## Groups, realm roles, client roles")...)
 }
 
@@ -193,7 +178,26 @@ func (n *newcomer) saml(t *testing.T) {
 	n.follow(t, console, realm...)
 	n.follow(t, console, guideSteps(t, n.page, "## SAML")...)
 	p := n.browser.Page(t, real.PageOptions{})
-	n.signsIn(t, p, p.Hands("1024"))
+	n.inAndOut(t, p, p.Hands("1024"))
+}
+
+// inAndOut is all of 4: in, out at Keycloak, in, out here.
+func (n *newcomer) inAndOut(t *testing.T, p *real.Page, h *real.Hands) {
+	t.Helper()
+	try := guideSteps(t, n.page, "## 4. Try it")
+	if len(try) != 3 {
+		t.Fatalf("%d steps to try it; this test knows of sign-in and sign-out at either end", len(try))
+	}
+	n.signsIn(t, p, h)
+	n.follow(t, h, try[1])
+	eventually(t, 10*time.Second, "the sign-out at Keycloak ends our session", func() bool {
+		status, _ := whoIs(t, p, n.URL())
+		return status == http.StatusUnauthorized
+	})
+	n.signsIn(t, p, h)
+	n.follow(t, h, try[2])
+	signedOut(t, p, n.URL())
+	n.signsIn(t, p, h) // its step types the password, which it could not if Keycloak knew ada still
 }
 
 // sameShape compares an answer with the one that the guide prints, but for
