@@ -142,7 +142,7 @@ func (a *App) makeWings(ctx context.Context) error {
 	control, err := api.New(api.Options{
 		Browsers: a.sso.Sessions(), SignInTests: a.sso, AuditExport: a.auditor,
 		Snapshots: a.publisher, Authenticator: a.explainer, Explainer: a.explainer, Writer: a.db, Resources: a.db, People: a.db,
-		Tokens: a.db, Audit: a.db, Logs: a.db, Sealer: a.keys, Allow: a.allow(), ExternalURL: a.url, Addr: addr, Now: a.now, Log: a.log,
+		Tokens: a.db, Audit: a.db, Logs: a.db, Sealer: a.keys, Allow: a.allow(), Used: a.ledger.TouchToken, ExternalURL: a.url, Addr: addr, Now: a.now, Log: a.log,
 	})
 	if err != nil {
 		return err

@@ -79,7 +79,7 @@ type Sealer interface {
 }
 
 // Options are what an API needs. All are required but AuditExport, Browsers,
-// SignInTests, Logs, RequestID, Now and Log.
+// SignInTests, Used, Logs, RequestID, Now and Log.
 type Options struct {
 	Snapshots     Snapshots
 	Authenticator Authenticator
@@ -100,6 +100,8 @@ type Options struct {
 	Logs   Logs
 	Sealer Sealer
 	Allow  apply.AllowList
+	// Used notes that a token of ours was used, and from where. Nil: nobody does.
+	Used func(tokenID string, at time.Time, from string)
 	// ExternalURL is our own issuer.
 	ExternalURL string
 	// Addr returns the caller's address, as far as it can be trusted.

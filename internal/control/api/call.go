@@ -68,6 +68,12 @@ func (a *API) begin(w http.ResponseWriter, r *http.Request, op *operation) (*cal
 		c.receive()
 		err = c.authenticate(cred, addr, browser)
 	}
+	if err == nil && a.opt.Used != nil {
+		// A session is kept alive by Browsers, and is no token.
+		if g := c.caller.Grant; g.TokenID != "" && g.Via != viaSession {
+			a.opt.Used(g.TokenID, c.now, c.addr)
+		}
+	}
 	return c, err
 }
 

@@ -207,3 +207,41 @@ func TestATeamListsGroupsOfAConnectionThatIsThere(t *testing.T) {
 	w.seed(head("SsoConnection", "okta") + "{}")
 	w.want(w.do("admin", "PUT", "/teams/signed-in", team), 201, `"ssoConnection":"okta"`)
 }
+
+func TestTheControlAPINotesThatATokenWasUsed(t *testing.T) {
+	w := newWorld(t)
+	id := w.mint("laptop", "member", "/me/tokens", `{"name":"laptop"}`)
+	w.used = nil
+	w.want(w.do("laptop", "GET", "/me", ""), 200)
+	if len(w.used) != 1 || w.used[0] != id+" from 192.0.2.7" {
+		t.Errorf("noted %v", w.used)
+	}
+	w.used = nil
+	w.want(w.do("", "GET", "/me", "", "Cookie", "who=member"), 200)
+	w.want(w.do("elsewhere", "GET", "/me", ""), 403)
+	if len(w.used) != 0 {
+		t.Errorf("a session, or a token that was refused, counts as used: %v", w.used)
+	}
+}
+
+func TestADomainAndAnIssuerBelongToOne(t *testing.T) {
+	w := newWorld(t)
+	sso := func(name, spec string) string {
+		return `{"apiVersion":"gatehouse.dev/v1","kind":"SsoConnection","metadata":{"name":"` + name + `"},"spec":{"domains":["acme.com","` + name + `.example"]` + spec + `}}`
+	}
+	const on = `,"enabled":true,"oidc":{"issuer":"https://idp.example.com","clientId":"x","tokenEndpointAuth":"none"}`
+	dir := func(name string) string {
+		return `{"apiVersion":"gatehouse.dev/v1","kind":"ScimDirectory","metadata":{"name":"` + name + `"},"spec":{"issuers":["https://` + name + `.example","https://idp.example.com"]}}`
+	}
+	set := func(docs ...string) string { return `{"documents":[` + strings.Join(docs, ",") + `]}` }
+	w.want(w.do("admin", "POST", "/apply", set(sso("a", on), sso("b", on))), 400, "spec.domains[0]", "acme.com leads to sso-connection:a already", "sso-connection:b already")
+	w.want(w.do("admin", "POST", "/apply", set(sso("a", on), sso("b", ""))), 200)
+	w.want(w.do("admin", "POST", "/apply", set(sso("b", on))), 400, "acme.com leads to sso-connection:a already; remove it from one of the two")
+	w.want(w.do("admin", "POST", "/apply", set(sso("a", on))), 200)
+	w.want(w.do("admin", "POST", "/apply", set(sso("a", ""), sso("b", on))), 200) // they change places
+
+	w.want(w.do("admin", "PUT", "/scim-directories/one", dir("one")), 201)
+	w.want(w.do("admin", "PUT", "/scim-directories/two", dir("two")), 400, "spec.issuers[1]", "https://idp.example.com is claimed by scim-directory:one already")
+	w.want(w.do("admin", "DELETE", "/scim-directories/one", "", "If-Match", "*"), 204)
+	w.want(w.do("admin", "PUT", "/scim-directories/two", dir("two")), 201)
+}

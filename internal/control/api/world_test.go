@@ -29,6 +29,7 @@ import (
 
 // world is the control API on a real store, with people whose tokens are real.
 type world struct {
+	used   []string // tokens, as the API notes them
 	t      testing.TB
 	db     *sqlite.DB
 	pub    *snapshot.Publisher
@@ -159,6 +160,7 @@ func newWorldOf(t testing.TB, manager string) *world {
 		Sealer: keys, Allow: secret.Allow{Env: []string{"ALLOWED_KEY"}}, ExternalURL: "https://gatehouse.example.com",
 		Addr: func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.7") },
 		Log:  slog.New(slog.NewTextHandler(w.log, nil)),
+		Used: func(id string, _ time.Time, from string) { w.used = append(w.used, id+" from "+from) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -57,6 +58,22 @@ func (c *checker) check(r v1.Resource, digests map[string]bool) {
 		if sameIssuer(r.Spec.Issuer, c.opt.ExternalURL) {
 			c.errorf("spec.issuer", "is Gatehouse's own; no identity provider may claim it")
 		}
+	case *v1.SsoConnection:
+		if r.Spec.Enabled {
+			c.unshared("spec.domains", r.Spec.Domains, "leads to", func(other v1.Resource) v1.Strings {
+				if o, ok := other.(*v1.SsoConnection); ok && o.Spec.Enabled {
+					return o.Spec.Domains
+				}
+				return nil
+			})
+		}
+	case *v1.ScimDirectory:
+		c.unshared("spec.issuers", r.Spec.Issuers, "is claimed by", func(other v1.Resource) v1.Strings {
+			if o, ok := other.(*v1.ScimDirectory); ok {
+				return o.Spec.Issuers
+			}
+			return nil
+		})
 	case *v1.ExternalIdentity:
 		c.mustExist("spec.identityProvider", v1.KindIdentityProvider, r.Spec.IdentityProvider)
 	case *v1.Team:
@@ -79,6 +96,33 @@ func (c *checker) check(r v1.Resource, digests map[string]bool) {
 			c.mustExist(fmt.Sprintf("spec.identityProviderMappings[%d].identityProvider", i), v1.KindIdentityProvider, m.IdentityProvider)
 		}
 		c.checkDigests(r, digests)
+	}
+}
+
+// unshared refuses what another resource of the kind has already: it can belong
+// to one only. Two replicas that are told at the same moment do not see each
+// other; what comes of that is among the snapshot's problems.
+func (c *checker) unshared(path string, mine v1.Strings, has string, of func(v1.Resource) v1.Strings) {
+	others := map[identity.ResourceKey]v1.Resource{}
+	for r := range c.snap.Resources {
+		if key := keyOf(r); key.Kind == c.it.key.Kind {
+			others[key] = r
+		}
+	}
+	for key := range c.gone {
+		delete(others, key)
+	}
+	for key, it := range c.inSet {
+		others[key] = it.new()
+	}
+	delete(others, c.it.key)
+	for i, value := range mine {
+		for _, key := range slices.SortedFunc(maps.Keys(others), func(a, b identity.ResourceKey) int { return strings.Compare(a.Name, b.Name) }) {
+			if slices.Contains(of(others[key]), value) {
+				c.errorf(fmt.Sprintf("%s[%d]", path, i), "%s %s %s already; remove it from one of the two", value, has, identity.KindRef(key.Kind, key.Name))
+				break
+			}
+		}
 	}
 }
 
