@@ -154,29 +154,35 @@ func NormalizeEmail(s string) string {
 	return s
 }
 
-// emailTrusted reports whether the provider may speak for an address: its
-// domain is listed, and it is verified, or a missing word on that is assumed
-// to be yes. A "false" never is.
+// emailTrusted reports whether the provider may speak for an address.
 func emailTrusted(p *snapshot.Provider, c map[string]any, email string) bool {
-	if email == "" || !DomainListed(p.Spec.EmailDomains, email) {
+	v, which := claims.First(p.EmailVerified, c)
+	assumed := p.Spec.EmailVerified == v1.EmailVerifiedAssumed && p.Spec.Preset != v1.PresetEntra
+	return Vouches(p.Spec.EmailDomains, email, v, which < 0 && assumed)
+}
+
+// Vouches reports whether an issuer may speak for an address, in a token and at
+// sign-in: its domain is among domains, and it is verified. verified is what the
+// issuer says about that; where it says nothing, assumed decides. A "false"
+// never counts.
+func Vouches(domains []string, email string, verified any, assumed bool) bool {
+	if email == "" || !domainListed(domains, email) {
 		return false
 	}
-	v, which := claims.First(p.EmailVerified, c)
-	switch v := v.(type) {
+	switch v := verified.(type) {
 	case bool:
 		return v
 	case string: // Cognito, and Entra's xms_edov
 		return v == "true" || v == "1"
 	case json.Number:
 		return v == "1"
-	default:
-		return which < 0 && p.Spec.EmailVerified == v1.EmailVerifiedAssumed && p.Spec.Preset != v1.PresetEntra
 	}
+	return assumed
 }
 
-// DomainListed reports whether the domains for which an issuer may speak cover
+// domainListed reports whether the domains for which an issuer may speak cover
 // an address; * is any.
-func DomainListed(domains []string, email string) bool {
+func domainListed(domains []string, email string) bool {
 	domain := email[strings.LastIndexByte(email, '@')+1:]
 	for _, d := range domains {
 		if d == "*" || d == domain {

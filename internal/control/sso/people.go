@@ -2,7 +2,6 @@ package sso
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -75,48 +74,34 @@ func subject(m *v1.SsoClaims, list []claims.Path, c map[string]any) (string, err
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(in) + "/" + sub, nil
 }
 
-// text is the first claim that is there, where it is a string, or a list of
-// one, as SAML's attributes are.
+// text is the first claim that is there, where it is a string.
 func text(list []claims.Path, c map[string]any) string {
 	v, _ := claims.First(list, c)
-	if many, ok := v.([]any); ok && len(many) == 1 {
-		v = many[0]
-	}
-	if many, ok := v.([]string); ok && len(many) == 1 {
-		v = many[0]
-	}
-	s, _ := v.(string)
+	s, _ := alone(v).(string)
 	return s
 }
 
-// trusted reports whether the provider may speak for an address: its domain is
-// listed, and it is verified, or a missing word on that is assumed to be yes.
-// Nobody speaks for the local administrator's.
-func trusted(c *v1.SsoConnection, verified []claims.Path, in map[string]any, email string) bool {
-	if email == "" || email == breakGlassEmail || !authn.DomainListed(c.Spec.EmailDomains, email) {
-		return false
-	}
-	v, which := claims.First(verified, in)
+// alone takes the only value out of a list, as which SAML's attributes come.
+func alone(v any) any {
 	switch list := v.(type) {
 	case []any:
 		if len(list) == 1 {
-			v = list[0]
+			return list[0]
 		}
 	case []string:
 		if len(list) == 1 {
-			v = list[0]
+			return list[0]
 		}
 	}
-	switch v := v.(type) {
-	case bool:
-		return v
-	case string:
-		return v == "true" || v == "1"
-	case json.Number:
-		return v == "1"
-	}
+	return v
+}
+
+// trusted reports whether the provider may speak for an address. Nobody speaks
+// for the local administrator's.
+func trusted(c *v1.SsoConnection, verified []claims.Path, in map[string]any, email string) bool {
+	v, which := claims.First(verified, in)
 	assumed := c.Spec.EmailVerified == v1.EmailVerifiedAssumed && (c.Spec.Provider != v1.PresetEntra || c.Spec.Protocol == v1.SsoSAML)
-	return which < 0 && assumed
+	return email != breakGlassEmail && authn.Vouches(c.Spec.EmailDomains, email, alone(v), which < 0 && assumed)
 }
 
 // plan is what a sign-in does about a person.
