@@ -27,6 +27,8 @@ type process struct {
 	out, err io.Writer
 	environ  []string
 	serve    runner
+	// resetBreakGlass works on the database of the settings.
+	resetBreakGlass func(ctx context.Context, cfg settings.Settings, log *slog.Logger) (link string, err error)
 }
 
 // runner starts a server and waits until ctx ends.
@@ -94,7 +96,7 @@ func newRoot(p process) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.AddCommand(
-		newServe(p), newDev(p), newMigrate(p),
+		newServe(p), newDev(p), newMigrate(p), newBreakGlass(p),
 		newApply(p), newGet(p), newDelete(p), newExport(p),
 		newExplain(p), newTestSignIn(p), newAudit(p), newToken(p), newWhoami(p), newVersion(p),
 	)

@@ -74,22 +74,43 @@ func (h *Handler) setBreakGlass(ctx context.Context, old []byte, st breakGlassSt
 // gets a password; empty where there is one already, or the administrator is
 // switched off. Each call makes a new link and ends the one before; it works
 // for a day. Print it at the first start and nowhere else.
-func (h *Handler) BreakGlassLink(ctx context.Context) (string, error) { return h.newLink(ctx, false) }
-
-// BreakGlassReset takes the password away and returns a new link. For an
-// operator with access to the machine.
-func (h *Handler) BreakGlassReset(ctx context.Context) (string, error) { return h.newLink(ctx, true) }
-
-func (h *Handler) newLink(ctx context.Context, reset bool) (string, error) {
+func (h *Handler) BreakGlassLink(ctx context.Context) (string, error) {
 	if !h.breakGlassOn() {
 		return "", nil
 	}
-	st, stored, err := h.breakGlass(ctx)
+	_, link, err := h.newLink(ctx, false)
+	return link, err
+}
+
+// BreakGlassReset takes the local administrator's password away, ends their
+// sessions and returns a new link. For an operator with access to the machine,
+// who has the master key anyway. Errors: conflict (switched off).
+func (h *Handler) BreakGlassReset(ctx context.Context) (string, error) {
+	if !h.breakGlassOn() {
+		return "", identity.Errorf(identity.CodeConflict, "the local administrator is switched off (breakGlass: disabled in TenantSettings)")
+	}
+	uid, link, err := h.newLink(ctx, true)
 	if err != nil {
 		return "", err
 	}
-	if st.Password != "" && !reset {
-		return "", nil
+	list, err := h.opt.Sessions.Sessions(ctx, uid)
+	if err != nil {
+		return "", err
+	}
+	b := &record.Batch{Audit: []record.AuditEntry{{
+		Actor: "system:operator", Via: "command", Action: "break-glass.reset", Target: "user:" + breakGlassEmail, Outcome: "done",
+	}}}
+	for i := range list {
+		b.EndSessions = append(b.EndSessions, record.SessionEnd{ID: list[i].ID, By: "reset"})
+	}
+	_, err = h.opt.Store.Commit(ctx, b)
+	return link, err
+}
+
+func (h *Handler) newLink(ctx context.Context, reset bool) (uid, link string, err error) {
+	st, stored, err := h.breakGlass(ctx)
+	if err != nil || st.Password != "" && !reset {
+		return st.UID, "", err
 	}
 	if st.UID == "" {
 		st.UID = uuid.Must(uuid.NewV7()).String()
@@ -97,9 +118,9 @@ func (h *Handler) newLink(ctx context.Context, reset bool) (string, error) {
 	token := randomText()
 	st.Password, st.Link, st.LinkUntil = "", identity.DigestOf(token).String(), h.now().Add(breakGlassLink).UTC()
 	if err := h.setBreakGlass(ctx, stored, st); err != nil {
-		return "", err
+		return "", "", err
 	}
-	return h.base + "/sso/break-glass/setup?token=" + token, nil
+	return st.UID, h.base + "/sso/break-glass/setup?token=" + token, nil
 }
 
 func noBreakGlass() *Failure {
@@ -248,7 +269,7 @@ func (h *Handler) checkLink(r *http.Request, token string) (st breakGlassState, 
 	}
 	right := subtle.ConstantTimeCompare([]byte(identity.DigestOf(token).String()), []byte(st.Link)) == 1
 	if !right || st.Link == "" || st.Password != "" || !h.now().Before(st.LinkUntil) {
-		return st, nil, Refused("link", "This link has been used, has expired, or was replaced by a newer one. An operator with access to the machine can make another.", nil)
+		return st, nil, Refused("link", "This link has been used, has expired, or was replaced by a newer one. An operator with access to the machine can make another by gatehouse break-glass reset.", nil)
 	}
 	return st, stored, nil
 }

@@ -156,8 +156,8 @@ func TestSecurityBreakGlassCanBeSwitchedOff(t *testing.T) {
 	if strings.Contains(b.get("/sso/login").Body.String(), "break-glass") {
 		t.Error("the sign-in page links to it")
 	}
-	if link, _ := w.h.BreakGlassReset(t.Context()); link != "" {
-		t.Error("there is a new link")
+	if link, err := w.h.BreakGlassReset(t.Context()); link != "" || identity.CodeOf(err) != identity.CodeConflict {
+		t.Errorf("there is a new link, or no reason why not: %v", err)
 	}
 	w.bgOff = false
 	if !strings.Contains(b.get("/sso/login").Body.String(), "/sso/break-glass") {
@@ -209,6 +209,9 @@ func TestResetTakesThePasswordAway(t *testing.T) {
 	link, err := w.h.BreakGlassReset(t.Context())
 	if err != nil || link == "" {
 		t.Fatal(err)
+	}
+	if e := w.audit[len(w.audit)-1]; e.Action != "break-glass.reset" || e.Actor != "system:operator" || len(w.live()) != 0 {
+		t.Errorf("the audit says %+v, and %d sessions go on", e, len(w.live()))
 	}
 	if rec := w.browser().post("/sso/break-glass", url.Values{"password": {goodPassword}}); rec.Code != http.StatusNotFound {
 		t.Error(rec.Code)

@@ -1,10 +1,7 @@
 package e2e
 
 import (
-	"io"
 	"net/http"
-	"net/http/cookiejar"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -48,28 +45,7 @@ func TestAConnectionIsTriedByTheCommandOfThePage(t *testing.T) {
 	if !strings.HasPrefix(link, g.URL()+"/sso/dev/login?test=") {
 		t.Fatalf("it prints %q", link)
 	}
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	browser := &http.Client{Jar: insecure{jar}, Transport: &http.Transport{DisableKeepAlives: true}}
-	ask := func(method, address, form string) (*http.Response, string) {
-		req, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(form))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		res, err := browser.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		text, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return res, string(text)
-	}
+	ask := newBrowser(t).ask
 	res, _ := ask(http.MethodGet, link, "")
 	provider, form := *res.Request.URL, res.Request.URL.Query()
 	provider.RawQuery = ""
@@ -79,16 +55,4 @@ func TestAConnectionIsTriedByTheCommandOfThePage(t *testing.T) {
 	if res, _ := ask(http.MethodGet, g.URL()+"/api/v1/me", ""); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("/api/v1/me answers %d: somebody is signed in", res.StatusCode)
 	}
-}
-
-// insecure is a jar that takes the cookies of loopback for those of TLS, as
-// browsers do.
-type insecure struct{ http.CookieJar }
-
-func secure(u *url.URL) *url.URL { c := *u; c.Scheme = "https"; return &c }
-
-func (j insecure) Cookies(u *url.URL) []*http.Cookie { return j.CookieJar.Cookies(secure(u)) }
-
-func (j insecure) SetCookies(u *url.URL, list []*http.Cookie) {
-	j.CookieJar.SetCookies(secure(u), list)
 }

@@ -60,8 +60,6 @@ func (s *signIns) failures(t *testing.T) {
 	}
 }
 
-// breakGlass is the first start of an installation: the link that it prints
-// makes the local administrator, once.
 // tests are sign-ins at connections that are not enabled: tried, and nobody is
 // signed in.
 func (s *signIns) tests(t *testing.T) {
@@ -96,6 +94,8 @@ func (s *signIns) tests(t *testing.T) {
 	}
 }
 
+// breakGlass is the first start of an installation: the link that it prints
+// makes the local administrator, once.
 func breakGlass(t *testing.T, b *real.ChromiumBrowser) {
 	g := testkit.Start(t, testkit.Options{})
 	link := regexp.MustCompile(`http\S+/sso/break-glass/setup\?token=\S+`).FindString(g.Out())
