@@ -70,6 +70,7 @@ func (h *Handler) routes() {
 	h.mux.HandleFunc("GET /sso/{connection}/login", h.begin)
 	h.mux.HandleFunc("GET /sso/{connection}/callback", h.callback)
 	h.mux.HandleFunc("POST /sso/{connection}/backchannel-logout", h.backchannel)
+	h.mux.HandleFunc("GET /sso/{connection}/frontchannel-logout", h.frontchannel)
 	h.mux.HandleFunc("POST /sso/{connection}/saml/acs", h.acs)
 	h.mux.HandleFunc("GET /sso/{connection}/saml/slo", h.singleLogout)
 	h.mux.HandleFunc("POST /sso/{connection}/saml/slo", h.singleLogout)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -224,6 +225,50 @@ func TestSecurityBackchannelLogoutTokens(t *testing.T) {
 			t.Errorf("%s: %d, %d sessions", name, rec.Code, len(w.live()))
 		}
 	}
+}
+
+func TestFrontChannelLogoutEndsTheSessionThatItNames(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, sid := range []string{"sid-1", "sid-2"} {
+		w.idp.claims["sid"] = sid
+		w.browser().signIn()
+	}
+	stranger := w.browser() // in a frame of the provider's page no cookie comes
+	rec := stranger.get("/sso/main/frontchannel-logout?" + url.Values{"iss": {w.idp.URL}, "sid": {"sid-1"}}.Encode())
+	if left := w.live(); rec.Code != http.StatusOK || rec.Body.Len() > 0 || rec.Header().Get("Cache-Control") != "no-store" || len(left) != 1 || left[0].ProviderSession != "sid-2" {
+		t.Errorf("%d, %+v are left\n%s", rec.Code, left, rec.Body)
+	}
+	if rec = stranger.get("/sso/main/frontchannel-logout?sid=sid-2"); rec.Code != http.StatusOK || len(w.live()) != 0 {
+		t.Errorf("without iss: %d, %d sessions", rec.Code, len(w.live()))
+	}
+}
+
+func TestSecurityFrontChannelLogoutNeedsTheSID(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put(w.connection("second"))
+	b := w.browser()
+	b.signIn()
+	for name, path := range map[string]string{
+		"no sid":               "/sso/main/frontchannel-logout?iss=" + url.QueryEscape(w.idp.URL),
+		"nothing":              "/sso/main/frontchannel-logout",
+		"an empty sid":         "/sso/main/frontchannel-logout?sid=",
+		"another's iss":        "/sso/main/frontchannel-logout?iss=https://evil.example&sid=sid-1",
+		"two sids":             "/sso/main/frontchannel-logout?sid=sid-1&sid=sid-2",
+		"a long sid":           "/sso/main/frontchannel-logout?sid=" + strings.Repeat("x", maxSID+1),
+		"another sid":          "/sso/main/frontchannel-logout?sid=sid-9",
+		"another's connection": "/sso/second/frontchannel-logout?sid=sid-1",
+		"no connection":        "/sso/none/frontchannel-logout?sid=sid-1",
+	} {
+		if rec := b.get(path); len(w.live()) != 1 || b.cookies[SessionCookie] == "" {
+			t.Errorf("%s: %d, the session has ended", name, rec.Code)
+		}
+	}
+	for i := range triesFrontChannel + 1 {
+		if rec := w.browser().get("/sso/main/frontchannel-logout?sid=guess-" + strconv.Itoa(i)); rec.Code == http.StatusTooManyRequests {
+			return
+		}
+	}
+	t.Error("sids can be guessed without end")
 }
 
 func TestSecurityALogoutTokenWorksOnce(t *testing.T) {

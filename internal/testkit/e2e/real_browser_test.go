@@ -227,6 +227,7 @@ func TestRealBrowser(t *testing.T) {
 		{"sign-in pages", s.pages},
 		{"Keycloak OpenID Connect", s.keycloakOIDC},
 		{"Keycloak ends the session by itself", s.keycloakBackchannel},
+		{"Keycloak ends the session in a frame", s.keycloakFrontchannel},
 		{"oidc-provider without JavaScript, by e-mail", s.labWithoutScript},
 		{"oidc-provider by keyboard", s.labByKeyboard},
 		{"Keycloak SAML without JavaScript", s.keycloakSAML},
@@ -315,6 +316,23 @@ func (s *signIns) keycloakBackchannel(t *testing.T) {
 	})
 	p.Goto(s.URL() + "/sso/keycloak/login")
 	p.Await("#password")
+}
+
+// keycloakFrontchannel is a sign-out at Keycloak where it cannot reach us: its
+// page does, in a frame to which the browser adds no cookie of ours.
+func (s *signIns) keycloakFrontchannel(t *testing.T) {
+	s.keycloak.UseFrontChannel(t, "gatehouse-console", s.URL()+"/sso/keycloak/frontchannel-logout")
+	p := s.browser.Page(t, real.PageOptions{})
+	p.Goto(s.URL() + "/sso/keycloak/login?return_to=/console/")
+	s.atKeycloak(p, "alice")
+	signedIn(t, p, s.URL(), "alice@example.com", "research")
+	p.Goto(s.keycloak.Issuer() + "/protocol/openid-connect/logout")
+	p.ClickAt("#kc-logout")
+	p.Await("text=You are logging out from following apps")
+	eventually(t, 10*time.Second, "the frame ends our session", func() bool {
+		status, _ := whoIs(t, p, s.URL())
+		return status == http.StatusUnauthorized
+	})
 }
 
 func (s *signIns) labWithoutScript(t *testing.T) {

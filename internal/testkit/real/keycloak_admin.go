@@ -55,6 +55,28 @@ func (k *KeycloakServer) membership(t testing.TB, user, group string) string {
 	return "/users/" + k.userID(t, user) + "/groups/" + k.idOf(t, "/groups", "name", group)
 }
 
+// changeClient changes a client of the realm.
+func (k *KeycloakServer) changeClient(t testing.TB, id string, change func(map[string]any)) {
+	t.Helper()
+	path := "/clients/" + k.idOf(t, "/clients?clientId="+url.QueryEscape(id), "clientId", id)
+	var client map[string]any
+	k.admin(t, http.MethodGet, path, nil, &client)
+	change(client)
+	k.admin(t, http.MethodPut, path, client, nil)
+}
+
+// UseFrontChannel makes Keycloak tell a client of a sign-out by a frame of its
+// own page, and no other way.
+func (k *KeycloakServer) UseFrontChannel(t testing.TB, id, address string) {
+	t.Helper()
+	k.changeClient(t, id, func(client map[string]any) {
+		client["frontchannelLogout"] = true
+		own, _ := client["attributes"].(map[string]any)
+		own["frontchannel.logout.url"], own["frontchannel.logout.session.required"] = address, "true"
+		own["backchannel.logout.url"] = ""
+	})
+}
+
 // AddUserToGroup puts a user into a group; tokens made from then on say so.
 func (k *KeycloakServer) AddUserToGroup(t testing.TB, user, group string) {
 	t.Helper()

@@ -226,7 +226,7 @@ func (k *KeycloakServer) AddSAMLClient(t testing.TB, metadata []byte, attributes
 // SetSAMLClient changes attributes of a service provider of the realm.
 func (k *KeycloakServer) SetSAMLClient(t testing.TB, entityID string, attributes map[string]string) {
 	t.Helper()
-	k.changeSAMLClient(t, entityID, func(client map[string]any) {
+	k.changeClient(t, entityID, func(client map[string]any) {
 		own, _ := client["attributes"].(map[string]any)
 		for name, value := range attributes {
 			own[name] = value
@@ -238,16 +238,7 @@ func (k *KeycloakServer) SetSAMLClient(t testing.TB, entityID string, attributes
 // of the browser (Front channel logout), or by requests of its own.
 func (k *KeycloakServer) SetSAMLLogout(t testing.TB, entityID string, front bool) {
 	t.Helper()
-	k.changeSAMLClient(t, entityID, func(client map[string]any) { client["frontchannelLogout"] = front })
-}
-
-func (k *KeycloakServer) changeSAMLClient(t testing.TB, entityID string, change func(map[string]any)) {
-	t.Helper()
-	path := "/clients/" + k.idOf(t, "/clients?clientId="+url.QueryEscape(entityID), "clientId", entityID)
-	var client map[string]any
-	k.admin(t, http.MethodGet, path, nil, &client)
-	change(client)
-	k.admin(t, http.MethodPut, path, client, nil)
+	k.changeClient(t, entityID, func(client map[string]any) { client["frontchannelLogout"] = front })
 }
 
 // SAMLMetadata is the realm's metadata as an identity provider.
