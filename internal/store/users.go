@@ -147,6 +147,12 @@ func (db *Database) UserByEmail(ctx context.Context, email string) (identity.Use
 	return db.userWhere(ctx, "email", v1.NormalizeEmail(email), "there is no user with this e-mail address")
 }
 
+// UserByName returns a person by user name, without regard to case.
+// Errors: not_found, database_unavailable.
+func (db *Database) UserByName(ctx context.Context, userName string) (identity.User, error) {
+	return db.userWhere(ctx, "user_name_key", strings.ToLower(strings.TrimSpace(userName)), "there is no user with this user name")
+}
+
 // Users lists people by e-mail address, those after an address; "" begins. A
 // limit of 0 is 500; 10 000 is the most.
 // Errors: database_unavailable.

@@ -49,6 +49,8 @@ type Resources interface {
 type People interface {
 	User(ctx context.Context, uid string) (identity.User, error)
 	UserByEmail(ctx context.Context, email string) (identity.User, error)
+	// UserByName finds by userName, without regard to case.
+	UserByName(ctx context.Context, userName string) (identity.User, error)
 	Users(ctx context.Context, after string, limit int) ([]identity.User, error)
 	// Members lists those who have a membership of a team, by uid.
 	Members(ctx context.Context, team, after string, limit int) ([]identity.User, error)

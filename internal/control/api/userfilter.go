@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/control/api/filter"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
@@ -110,8 +109,8 @@ func (c *call) filteredUsers(text, after string, limit int) (found []identity.Us
 	if err != nil {
 		return nil, "", badFilter(err)
 	}
-	if one, ok := e.(filter.Compare); ok && one.Op == filter.Equal && strings.EqualFold(one.Path, "email") && after == "" {
-		return c.userWithEmail(one.Value)
+	if attribute, value := unique(e); attribute != "" {
+		return c.oneUser(attribute, value, after, match)
 	}
 	for scanned := 0; scanned < userScan; scanned += userPortion {
 		list, err := c.opt.People.Users(c.r.Context(), after, userPortion)
@@ -134,15 +133,37 @@ func (c *call) filteredUsers(text, after string, limit int) (found []identity.Us
 	return found, after, nil
 }
 
-// userWithEmail needs no scan.
-func (c *call) userWithEmail(value any) ([]identity.User, string, error) {
-	email, _ := value.(string)
-	u, err := c.opt.People.UserByEmail(c.r.Context(), v1.NormalizeEmail(email))
-	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
-		return nil, "", nil
+// unique is an attribute of which the filter demands a value that one person
+// can have at most: email or username. Empty where it demands none.
+func unique(e filter.Expr) (attribute, value string) {
+	switch e := e.(type) {
+	case filter.And:
+		if attribute, value = unique(e.Left); attribute == "" {
+			attribute, value = unique(e.Right)
+		}
+	case filter.Compare:
+		name := strings.ToLower(e.Path)
+		if text, ok := e.Value.(string); ok && text != "" && e.Op == filter.Equal && (name == "email" || name == "username") {
+			return name, text
+		}
 	}
-	if err != nil {
+	return attribute, value
+}
+
+// oneUser needs no scan.
+func (c *call) oneUser(attribute, value, after string, match userMatch) ([]identity.User, string, error) {
+	find := c.opt.People.UserByEmail
+	if attribute == "username" {
+		find = c.opt.People.UserByName
+	}
+	u, err := find(c.r.Context(), value)
+	switch {
+	case errors.Is(err, &identity.Error{Code: identity.CodeNotFound}):
+		return nil, "", nil
+	case err != nil:
 		return nil, "", err
+	case !match(&u) || u.Email <= after:
+		return nil, "", nil
 	}
 	return slices.Clip([]identity.User{u}), "", nil
 }

@@ -37,9 +37,13 @@ func TestPeopleAreFoundByAFilter(t *testing.T) {
 		{Email: "yan@example.org", DisplayName: "Yan", Active: true, Manager: "scim:okta"},
 	}})
 	for filter, want := range map[string]string{
-		`email eq "ZOE@example.org"`:                       "zoe",
-		`email eq "nobody@example.org"`:                    "",
-		`userName eq "zoe"`:                                "zoe",
+		`email eq "ZOE@example.org"`:                  "zoe",
+		`email eq "nobody@example.org"`:               "",
+		`userName eq "zoe"`:                           "zoe",
+		`userName eq "ZOE" and active eq false`:       "zoe",
+		`active eq true and userName eq "zoe"`:        "",
+		`userName eq "zoe" or email sw "le"`:          "lead zoe",
+		`not (userName eq "zoe") and email ew ".org"`: "yan",
 		`userName pr`:                                      "zoe",
 		`displayName co "Z" and active eq false`:           "zoe",
 		`active eq false`:                                  "zoe",
@@ -85,5 +89,29 @@ func TestAFilteredListGoesOnWhereItStopped(t *testing.T) {
 	}
 	if len(all) != 50 || all[0] != "u05050" || all[49] != "u05099" {
 		t.Errorf("%d people in %d pages: %v", len(all), pages, all)
+	}
+}
+
+// Behind whom a filter has to look through thousands is found at once where it
+// demands what one person alone can have.
+func TestOnePersonIsFoundAmongThousandsInOnePage(t *testing.T) {
+	w := newWorld(t)
+	b := &record.Batch{}
+	for i := range 5100 {
+		b.PutUsers = append(b.PutUsers, identity.User{Email: fmt.Sprintf("m%04d@example.org", i), UserName: fmt.Sprintf("m%04d", i), Active: true})
+	}
+	w.commit(t.Context(), b)
+	for filter, want := range map[string]string{
+		`userName eq "M5099"`:                               "m5099",
+		`email eq "M5099@example.org"`:                      "m5099",
+		`active eq true and (userName eq "m5099")`:          "m5099",
+		`userName eq "m5099" and email eq "m0@example.org"`: "",
+	} {
+		if got, next := w.emails("/users?filter=" + url.QueryEscape(filter)); strings.Join(got, " ") != want || next != "" {
+			t.Errorf("%s: %q %q", filter, got, next)
+		}
+	}
+	if got, next := w.emails("/users?filter=" + url.QueryEscape(`displayName eq "nobody"`)); len(got) != 0 || next == "" {
+		t.Errorf("a scan of thousands ends in one page: %q %q", got, next)
 	}
 }

@@ -42,6 +42,7 @@ func usersKeptWhole(t *testing.T, f *fixture) {
 	for what, read := range map[string]func() (identity.User, error){
 		"by uid":    func() (identity.User, error) { return f.User(t.Context(), got.UID) },
 		"by e-mail": func() (identity.User, error) { return f.UserByEmail(t.Context(), "ADA@example.com") },
+		"by name":   func() (identity.User, error) { return f.UserByName(t.Context(), " aDA ") },
 		"loaded":    func() (identity.User, error) { return loaded(f).Users[got.UID], nil },
 		"since":     func() (identity.User, error) { return f.since(before).Users[0], nil },
 	} {
@@ -67,6 +68,10 @@ func usersKeptWhole(t *testing.T, f *fixture) {
 	wantCode(t, err, identity.CodeNotFound)
 	_, err = f.UserByEmail(t.Context(), "nobody@example.com")
 	wantCode(t, err, identity.CodeNotFound)
+	for _, name := range []string{"ada", ""} { // nobody is called so any more, and nobody is called nothing
+		_, err = f.UserByName(t.Context(), name)
+		wantCode(t, err, identity.CodeNotFound)
+	}
 }
 
 func unchangedUser(t *testing.T, f *fixture) {

@@ -41,6 +41,7 @@ type People interface {
 	EnsureUser(ctx context.Context, a identity.Arrival) (string, identity.Head, error)
 	User(ctx context.Context, uid string) (identity.User, error)
 	UserByEmail(ctx context.Context, email string) (identity.User, error)
+	UserByName(ctx context.Context, userName string) (identity.User, error)
 	Users(ctx context.Context, after string, limit int) ([]identity.User, error)
 }
 
