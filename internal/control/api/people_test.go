@@ -211,16 +211,16 @@ func TestATeamListsGroupsOfAConnectionThatIsThere(t *testing.T) {
 func TestTheControlAPINotesThatATokenWasUsed(t *testing.T) {
 	w := newWorld(t)
 	id := w.mint("laptop", "member", "/me/tokens", `{"name":"laptop"}`)
-	w.used = nil
+	w.used = &safeBuffer{}
 	w.want(w.do("laptop", "GET", "/me", ""), 200)
-	if len(w.used) != 1 || w.used[0] != id+" from 192.0.2.7" {
-		t.Errorf("noted %v", w.used)
+	if got := w.used.String(); got != id+" from 192.0.2.7\n" {
+		t.Errorf("noted %q", got)
 	}
-	w.used = nil
+	w.used = &safeBuffer{}
 	w.want(w.do("", "GET", "/me", "", "Cookie", "who=member"), 200)
 	w.want(w.do("elsewhere", "GET", "/me", ""), 403)
-	if len(w.used) != 0 {
-		t.Errorf("a session, or a token that was refused, counts as used: %v", w.used)
+	if got := w.used.String(); got != "" {
+		t.Errorf("a session, or a token that was refused, counts as used: %q", got)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -29,7 +30,7 @@ import (
 
 // world is the control API on a real store, with people whose tokens are real.
 type world struct {
-	used   []string // tokens, as the API notes them
+	used   *safeBuffer // the tokens whose use the API has noted, a line each
 	t      testing.TB
 	db     *sqlite.DB
 	pub    *snapshot.Publisher
@@ -135,7 +136,7 @@ func newWorld(t testing.TB) *world {
 func newWorldOf(t testing.TB, manager string) *world {
 	t.Helper()
 	ctx := context.Background()
-	w := &world{t: t, log: &safeBuffer{}, tokens: map[string]string{}}
+	w := &world{t: t, log: &safeBuffer{}, used: &safeBuffer{}, tokens: map[string]string{}}
 	var err error
 	if w.db, err = sqlite.Open(ctx, sqlite.Options{Path: sqlite.Memory}); err != nil {
 		t.Fatal(err)
@@ -160,7 +161,7 @@ func newWorldOf(t testing.TB, manager string) *world {
 		Sealer: keys, Allow: secret.Allow{Env: []string{"ALLOWED_KEY"}}, ExternalURL: "https://gatehouse.example.com",
 		Addr: func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.7") },
 		Log:  slog.New(slog.NewTextHandler(w.log, nil)),
-		Used: func(id string, _ time.Time, from string) { w.used = append(w.used, id+" from "+from) },
+		Used: func(id string, _ time.Time, from string) { _, _ = fmt.Fprintln(w.used, id, "from", from) },
 	})
 	if err != nil {
 		t.Fatal(err)
