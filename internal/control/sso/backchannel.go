@@ -77,7 +77,7 @@ func (h *Handler) backchannelLogout(r *http.Request, c *v1.SsoConnection, raw st
 	if err != nil {
 		return err
 	}
-	named := providerLogout{issuer: c.Spec.OIDC.Issuer, subject: l.sub}
+	named := providerLogout{issuer: c.Spec.OIDC.Issuer, subject: l.sub, by: "back-channel"}
 	if l.sid != "" {
 		named.sessions = []string{l.sid}
 	}

@@ -152,9 +152,7 @@ func (h *Handler) breakGlassSignIn(w http.ResponseWriter, r *http.Request) {
 	}
 	now, addr := h.now(), h.addr(r)
 	if !h.guard.allow("break-glass/"+addr, triesPerAddress, now) || !h.guard.allow("break-glass", triesOfAll, now) {
-		h.breakGlassDenied(w, r, &Failure{
-			Status: http.StatusTooManyRequests, Reason: "too_many_tries", Title: "Too many tries", Text: "Wait a quarter of an hour and try again.",
-		})
+		h.breakGlassDenied(w, r, tooMany())
 		return
 	}
 	st, stored, err := h.breakGlass(r.Context())
@@ -262,7 +260,7 @@ func (h *Handler) checkLink(r *http.Request, token string) (st breakGlassState, 
 		return st, nil, noBreakGlass()
 	}
 	if !h.guard.allow("break-glass-setup/"+h.addr(r), 4*triesPerAddress, h.now()) {
-		return st, nil, &Failure{Status: http.StatusTooManyRequests, Reason: "too_many_tries", Title: "Too many tries", Text: "Wait a quarter of an hour and try again."}
+		return st, nil, tooMany()
 	}
 	if st, stored, err = h.breakGlass(r.Context()); err != nil {
 		return st, nil, err

@@ -48,9 +48,9 @@ func (h *Handler) frontchannelLogout(r *http.Request, c *v1.SsoConnection) error
 		return again("logout_sid", errors.New("the sid is missing or too long"))
 	case q.Has("iss") && q.Get("iss") != c.Spec.OIDC.Issuer:
 		return again("logout_issuer", errors.New("the iss is another's"))
-	case !h.guard.allow("frontchannel/"+h.addr(r), triesFrontChannel, h.now()):
-		return &Failure{Status: http.StatusTooManyRequests, Reason: "too_many_tries", Title: "Too many tries", Text: "Wait a quarter of an hour and try again."}
+	case !h.crowd.allow("frontchannel/"+network(h.addr(r)), triesFrontChannel, h.now()):
+		return tooMany()
 	}
-	_, err := h.endAt(r.Context(), c, providerLogout{issuer: c.Spec.OIDC.Issuer, sessions: []string{sid}}, h.addr(r))
+	_, err := h.endAt(r.Context(), c, providerLogout{issuer: c.Spec.OIDC.Issuer, sessions: []string{sid}, by: "front-channel"}, h.addr(r))
 	return err
 }

@@ -5,6 +5,8 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
+	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -62,6 +64,24 @@ func (g *guard) allow(what string, limit int, now time.Time) bool {
 	}
 	c.n++
 	return c.n <= limit
+}
+
+// network is an address as strangers are counted by it: of IPv6 the /64, which
+// is what one of them has.
+func network(addr string) string {
+	a, err := netip.ParseAddr(addr)
+	if err != nil || !a.Is6() {
+		return addr
+	}
+	p, err := a.WithZone("").Prefix(64)
+	if err != nil {
+		return addr
+	}
+	return p.String()
+}
+
+func tooMany() *Failure {
+	return &Failure{Status: http.StatusTooManyRequests, Reason: "too_many_tries", Title: "Too many tries", Text: "Wait a quarter of an hour and try again."}
 }
 
 // hash returns a password's hash in the usual text form of argon2id.

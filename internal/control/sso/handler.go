@@ -31,6 +31,10 @@ type Handler struct {
 	oidc     *openID
 	saml     *samlProtocol // nil: none
 	guard    *guard
+	// crowd counts what strangers ask for without a form of ours; what they fill
+	// it with is in nobody's way at the emergency door.
+	crowd     *guard
+	verifying chan struct{} // a place for each message that is verified at a time
 }
 
 // New returns the handler. Close it when done.
@@ -52,7 +56,7 @@ func New(opt Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{opt: opt, origin: u.Scheme + "://" + u.Host, base: strings.TrimRight(opt.ExternalURL, "/"), pages: pages, mux: http.NewServeMux(), guard: newGuard()}
+	h := &Handler{opt: opt, origin: u.Scheme + "://" + u.Host, base: strings.TrimRight(opt.ExternalURL, "/"), pages: pages, mux: http.NewServeMux(), guard: newGuard(), crowd: newGuard(), verifying: make(chan struct{}, verifyAtOnce)}
 	h.sessions = newSessions(h)
 	h.oidc = newOpenID(h)
 	if opt.SAML != nil {
@@ -155,7 +159,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 	case r.URL.Query().Has("test"):
-		tester, err = h.tester(c, r.URL.Query().Get("test"))
+		tester, err = h.tester(r, c, r.URL.Query().Get("test"))
 	case !c.Spec.Enabled:
 		err = noConnection()
 	}

@@ -16,12 +16,11 @@ import (
 // logoutPage asks before it signs out: a link alone, which any site can have,
 // ends nothing. It is the way out without a script.
 func (h *Handler) logoutPage(w http.ResponseWriter, r *http.Request) {
-	s, err := h.snapshot()
+	_, t, ok, err := h.ownSession(r)
 	if err != nil {
 		h.fail(w, r, "", err)
 		return
 	}
-	t, ok := currentSession(s, r)
 	if !ok || t.Owner == nil || t.Owner.User == nil {
 		h.signedOut(w, r)
 		return
@@ -61,14 +60,31 @@ func (h *Handler) logout(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// ownSession is the session that the request's cookie opens. One that another
+// replica made a moment ago is waited for: to call it over would leave it open.
+func (h *Handler) ownSession(r *http.Request) (*snapshot.Snapshot, snapshot.Token, bool, error) {
+	s, err := h.snapshot()
+	if err != nil {
+		return nil, snapshot.Token{}, false, err
+	}
+	t, ok := currentSession(s, r)
+	if cookies := r.CookiesNamed(SessionCookie); ok || len(cookies) != 1 || !identity.ValidSessionSecret(cookies[0].Value) {
+		return s, t, ok, nil
+	}
+	if s, err = h.latest(r.Context()); err != nil {
+		return nil, snapshot.Token{}, false, err
+	}
+	t, ok = currentSession(s, r)
+	return s, t, ok, nil
+}
+
 // endCurrent ends the session of the request's cookie and says where to go.
 // No session is no error: whoever asks wants to be signed out, and is.
 func (h *Handler) endCurrent(w http.ResponseWriter, r *http.Request) (Onward, error) {
-	s, err := h.snapshot()
+	s, t, ok, err := h.ownSession(r)
 	if err != nil {
 		return Onward{}, err
 	}
-	t, ok := currentSession(s, r)
 	if !ok {
 		return Onward{Location: h.base + signedOutPath}, nil
 	}
@@ -135,6 +151,8 @@ type providerLogout struct {
 	// empty, which is any.
 	subject  string
 	sessions []string
+	// by is how it was said: back-channel, front-channel or single-logout.
+	by string
 }
 
 // names reports whether a session of the issuer and the subject is one of those.
@@ -142,6 +160,19 @@ type providerLogout struct {
 func (l *providerLogout) names(x *identity.Session) bool {
 	unknown := l.subject != "" && x.ProviderSession == ""
 	return len(l.sessions) == 0 || unknown || slices.Contains(l.sessions, x.ProviderSession)
+}
+
+// told is what the audit keeps of it: how, of whom there, and of whom here.
+func (l *providerLogout) told(list []identity.Session) json.RawMessage {
+	ids, users := make([]string, len(list)), make([]string, len(list))
+	for i := range list {
+		ids[i], users[i] = list[i].ID, list[i].UserUID
+	}
+	slices.Sort(users)
+	after, _ := json.Marshal(map[string]any{ // strings only: this cannot fail
+		"by": l.by, "issuer": l.issuer, "subject": cut(l.subject, 256), "sessions": ids, "users": slices.Compact(users),
+	})
+	return after
 }
 
 // endAt ends the sessions that an identity provider names, those of this
@@ -162,8 +193,8 @@ func (h *Handler) endAt(ctx context.Context, c *v1.SsoConnection, l providerLogo
 		if len(list) == 0 {
 			return nil, nil
 		}
-		actor := record.AuditEntry{Actor: "system:sso", Via: "sso:" + c.Name, RemoteAddr: addr}
-		if _, err = h.sessions.end(ctx, list, "back-channel", "sso-connection:"+c.Name, actor); err == nil {
+		actor := record.AuditEntry{Actor: "system:sso", Via: "sso:" + c.Name, RemoteAddr: addr, After: l.told(list)}
+		if _, err = h.sessions.end(ctx, list, l.by, "sso-connection:"+c.Name, actor); err == nil {
 			return list, nil
 		}
 	}

@@ -86,6 +86,26 @@ func TestSigningOutDoesNotDependOnTheProvider(t *testing.T) {
 	}
 }
 
+func TestSecurityASignOutFindsASessionThatAnotherReplicaHasJustMade(t *testing.T) {
+	for name, leave := range map[string]func(*browser) *httptest.ResponseRecorder{
+		"the form": func(b *browser) *httptest.ResponseRecorder { return b.post("/sso/logout", nil) },
+		"the page": func(b *browser) *httptest.ResponseRecorder { return b.get("/sso/logout") },
+	} {
+		w := newWorld(t, nil)
+		before := w.snap
+		b := w.browser()
+		b.signIn()
+		w.snap, w.behind = before, true
+		rec := leave(b)
+		if name == "the form" && len(w.live()) != 0 {
+			t.Errorf("the session goes on: %d", rec.Code)
+		}
+		if name == "the page" && !strings.Contains(rec.Body.String(), "Sign out?") {
+			t.Errorf("the page calls it over:\n%s", rec.Body)
+		}
+	}
+}
+
 func TestSecurityAnotherSiteCannotSignSomebodyOut(t *testing.T) {
 	w := newWorld(t, nil)
 	b := w.browser()

@@ -39,6 +39,7 @@ type samlProtocol struct {
 
 	mu        sync.Mutex
 	documents map[string]*samlDocument // by everything that decides whom we trust
+	parsed    map[[sha256.Size]byte]*saml.IDP
 }
 
 type samlDocument struct {
@@ -50,7 +51,7 @@ type samlDocument struct {
 }
 
 func newSAML(h *Handler, key ServiceKey) *samlProtocol {
-	return &samlProtocol{h: h, key: key, documents: map[string]*samlDocument{}}
+	return &samlProtocol{h: h, key: key, documents: map[string]*samlDocument{}, parsed: map[[sha256.Size]byte]*saml.IDP{}}
 }
 
 func (p *samlProtocol) base(c *v1.SsoConnection) string { return p.h.base + "/sso/" + c.Name + "/saml" }
@@ -195,11 +196,7 @@ func (p *samlProtocol) idp(ctx context.Context, c *v1.SsoConnection) (*saml.IDP,
 	case m.MetadataURL != "":
 		return p.fetched(ctx, c)
 	case m.MetadataXML != "":
-		idp, err := saml.ParseMetadata([]byte(m.MetadataXML), m.EntityID)
-		if err != nil {
-			return nil, Misconfigured("saml_metadata", "The identity provider's metadata cannot be used. Check spec.saml.metadataXML, and entityId where it describes several.", err)
-		}
-		return &idp, nil
+		return p.written(m)
 	}
 	idp := saml.IDP{EntityID: m.EntityID, SSOURL: m.SSOURL, SLOURL: m.SLOURL}
 	for _, text := range m.Certificates {
@@ -213,6 +210,29 @@ func (p *samlProtocol) idp(ctx context.Context, c *v1.SsoConnection) (*saml.IDP,
 		}
 		idp.Certificates = append(idp.Certificates, cert)
 	}
+	return &idp, nil
+}
+
+// written reads metadata that stands in the connection, once: it may be large,
+// and strangers cause it to be looked at.
+func (p *samlProtocol) written(m *v1.SsoSaml) (*saml.IDP, error) {
+	key := sha256.Sum256([]byte(m.EntityID + "\x00" + m.MetadataXML))
+	p.mu.Lock()
+	known := p.parsed[key]
+	p.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	idp, err := saml.ParseMetadata([]byte(m.MetadataXML), m.EntityID)
+	if err != nil {
+		return nil, Misconfigured("saml_metadata", "The identity provider's metadata cannot be used. Check spec.saml.metadataXML, and entityId where it describes several.", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.parsed) >= maxProviders {
+		clear(p.parsed)
+	}
+	p.parsed[key] = &idp
 	return &idp, nil
 }
 

@@ -72,23 +72,29 @@ func (h *Handler) admit(c *v1.SsoConnection, a *Assertion) (*person, error) {
 // removed or let in at another replica a moment ago is so here as well. The
 // connection may have become another meanwhile.
 func (h *Handler) newest(ctx context.Context, s *snapshot.Snapshot, c *v1.SsoConnection) (*snapshot.Snapshot, *v1.SsoConnection, error) {
-	head, err := h.opt.Store.Head(ctx)
+	latest, err := h.latest(ctx)
 	if err != nil {
 		return s, c, err
+	}
+	again, ok := latest.SsoConnection(c.Name)
+	if !ok || again.UID != c.UID {
+		return latest, c, noConnection()
+	}
+	return latest, again, nil
+}
+
+// latest is the configuration with everything that any replica has written.
+func (h *Handler) latest(ctx context.Context) (*snapshot.Snapshot, error) {
+	head, err := h.opt.Store.Head(ctx)
+	if err != nil {
+		return nil, err
 	}
 	wait, cancel := context.WithTimeout(ctx, waitForView)
 	defer cancel()
 	if err := h.opt.Snapshots.WaitFor(wait, head); err != nil {
-		return s, c, identity.Wrap(identity.CodeNoSnapshot, err, "the configuration is not up to date; try again")
+		return nil, identity.Wrap(identity.CodeNoSnapshot, err, "the configuration is not up to date; try again")
 	}
-	if s, err = h.snapshot(); err != nil {
-		return s, c, err
-	}
-	again, ok := s.SsoConnection(c.Name)
-	if !ok || again.UID != c.UID {
-		return s, c, noConnection()
-	}
-	return s, again, nil
+	return h.snapshot()
 }
 
 // newSession is what establish makes a session of.

@@ -5,11 +5,35 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/control/sso/saml"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
+
+const (
+	// triesSLO of one network in a quarter of an hour, and how many messages are
+	// verified at a time: what they hold is nobody's word until that is done.
+	triesSLO     = 300
+	verifyAtOnce = 2
+	verifyWait   = 5 * time.Second
+)
+
+// verified runs what verifies a message, when there is a place for it.
+func (h *Handler) verified(r *http.Request, verify func() error) error {
+	wait := time.NewTimer(verifyWait)
+	defer wait.Stop()
+	select {
+	case h.verifying <- struct{}{}:
+		defer func() { <-h.verifying }()
+		return verify()
+	case <-wait.C:
+		return Away("busy", "Too many messages are being looked at right now.", nil)
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
+}
 
 // singleLogout takes the messages of SAML single logout (SAML profiles, 4.4)
 // over both bindings: a request of the identity provider's, or its answer to
@@ -26,6 +50,9 @@ func (h *Handler) singleLogout(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil && message.Has("SAMLRequest") == message.Has("SAMLResponse") {
 		err = again("saml_malformed", errors.New("not one SAMLRequest or SAMLResponse"))
+	}
+	if err == nil && !h.crowd.allow("slo/"+network(h.addr(r)), triesSLO, h.now()) {
+		err = tooMany()
 	}
 	if err != nil {
 		h.fail(w, r, r.PathValue("connection"), notSignedOut(err))
@@ -44,7 +71,10 @@ func (h *Handler) logoutRequested(w http.ResponseWriter, r *http.Request, c *v1.
 	sp, err := h.saml.connected(r.Context(), c)
 	var req saml.LogoutRequest
 	if err == nil {
-		req, err = sp.ParseLogoutRequest(r.Context(), r.URL.RawQuery, r.PostForm)
+		err = h.verified(r, func() error {
+			req, err = sp.ParseLogoutRequest(r.Context(), r.URL.RawQuery, r.PostForm)
+			return err
+		})
 		if reason := saml.ReasonOf(err); reason != "" {
 			err = samlRefused(reason, err)
 		}
@@ -53,7 +83,7 @@ func (h *Handler) logoutRequested(w http.ResponseWriter, r *http.Request, c *v1.
 		h.fail(w, r, c.Name, notSignedOut(err))
 		return
 	}
-	ended, endErr := h.endAt(r.Context(), c, providerLogout{issuer: sp.IDP(), subject: req.NameID, sessions: req.SessionIndexes}, h.addr(r))
+	ended, endErr := h.endAt(r.Context(), c, providerLogout{issuer: sp.IDP(), subject: req.NameID, sessions: req.SessionIndexes, by: "single-logout"}, h.addr(r))
 	if endErr != nil {
 		h.opt.Log.ErrorContext(r.Context(), "sessions could not be ended at the identity provider's request", "connection", c.Name, "error", endErr)
 	}
@@ -63,18 +93,23 @@ func (h *Handler) logoutRequested(w http.ResponseWriter, r *http.Request, c *v1.
 			h.clearCookie(w, hintCookie)
 		}
 	}
+	page := postPage{Title: "You are signed out of Gatehouse", Text: "Go on to finish signing out at " + c.Title() + ".", Button: "Continue"}
+	switch {
+	case endErr != nil:
+		page.Title, page.Text = "You are not signed out of Gatehouse", "Gatehouse cannot reach its own data right now. Go on to let "+c.Title()+" know."
+	case len(ended) == 0:
+		page.Title = "Signing out at " + c.Title()
+	}
 	answer, err := sp.LogoutResponse(req, endErr == nil)
 	switch {
 	case endErr != nil && err != nil:
-		h.fail(w, r, c.Name, notSignedOut(endErr))
+		h.fail(w, r, c.Name, endErr)
 	case identity.CodeOf(err) == identity.CodeNotFound: // there is nowhere to answer to
-		http.Redirect(w, r, h.base+signedOutPath, http.StatusSeeOther)
+		h.pages.message(w, http.StatusOK, messagePage{Title: page.Title, Text: "You can close this window.", Link: "/sso/login", LinkText: "Sign in"})
 	case err != nil:
 		h.fail(w, r, c.Name, err)
 	default:
-		h.sendOnward(w, r, Onward{Location: answer.URL, Form: answer.Form}, postPage{
-			Title: "You are signed out of Gatehouse", Text: "Go on to finish signing out at " + c.Title() + ".", Button: "Continue",
-		})
+		h.sendOnward(w, r, Onward{Location: answer.URL, Form: answer.Form}, page)
 	}
 }
 
@@ -91,7 +126,7 @@ func (h *Handler) logoutAnswered(w http.ResponseWriter, r *http.Request, c *v1.S
 	}
 	sp, err := h.saml.connected(r.Context(), c)
 	if err == nil {
-		err = sp.ParseLogoutResponse(r.URL.RawQuery, r.PostForm, []string{a.Request})
+		err = h.verified(r, func() error { return sp.ParseLogoutResponse(r.URL.RawQuery, r.PostForm, []string{a.Request}) })
 	}
 	next := h.base + signedOutPath
 	if err != nil {

@@ -147,17 +147,19 @@ func TestSAMLSignOutGoesOnToTheIdentityProviderAndComesBack(t *testing.T) {
 	}
 }
 
+// metadata is the identity provider's, with single logout by one binding.
+func (w *samlWorld) metadata(slo saml.Binding) string {
+	return `<md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" entityID="` + samlIDP + `"><md:IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">` +
+		`<md:KeyDescriptor use="signing"><ds:KeyInfo xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><ds:X509Data><ds:X509Certificate>` + base64.StdEncoding.EncodeToString(w.cert.Raw) + `</ds:X509Certificate></ds:X509Data></ds:KeyInfo></md:KeyDescriptor>` +
+		`<md:SingleLogoutService Binding="` + string(slo) + `" Location="` + samlIDPSLO + `"/>` +
+		`<md:SingleSignOnService Binding="` + string(saml.BindingRedirect) + `" Location="https://saml-idp.example/sso"/></md:IDPSSODescriptor></md:EntityDescriptor>`
+}
+
 func TestSAMLSignOutByAFormAndByScript(t *testing.T) {
-	doc := func(w *samlWorld) string {
-		return `<md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" entityID="` + samlIDP + `"><md:IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">` +
-			`<md:KeyDescriptor use="signing"><ds:KeyInfo xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><ds:X509Data><ds:X509Certificate>` + base64.StdEncoding.EncodeToString(w.cert.Raw) + `</ds:X509Certificate></ds:X509Data></ds:KeyInfo></md:KeyDescriptor>` +
-			`<md:SingleLogoutService Binding="` + string(saml.BindingPOST) + `" Location="` + samlIDPSLO + `"/>` +
-			`<md:SingleSignOnService Binding="` + string(saml.BindingRedirect) + `" Location="https://saml-idp.example/sso"/></md:IDPSSODescriptor></md:EntityDescriptor>`
-	}
 	w := newSAMLWorld(t, nil)
 	c, _ := w.Load().SsoConnection("corp")
 	changed := *c
-	changed.Spec.SAML = &v1.SsoSaml{MetadataXML: doc(w)}
+	changed.Spec.SAML = &v1.SsoSaml{MetadataXML: w.metadata(saml.BindingPOST)}
 	w.put(&changed)
 
 	rec := w.samlSignIn().post("/sso/logout", nil)
@@ -250,9 +252,12 @@ func TestSAMLSingleLogoutEndsTheSessionsThatTheProviderNames(t *testing.T) {
 					t.Errorf("%d %s", rec.Code, answer)
 				}
 				for _, s := range w.sessions {
-					if s.EndedAt != nil && s.EndedBy != "back-channel" {
+					if s.EndedAt != nil && s.EndedBy != "single-logout" {
 						t.Errorf("ended by %q", s.EndedBy)
 					}
+				}
+				if e := w.audit[len(w.audit)-1]; tc.left < 3 && (e.Action != "session.end" || !strings.Contains(string(e.After), `"subject":"grace"`) || !strings.Contains(string(e.After), `"users":["new-grace"]`)) {
+					t.Errorf("the audit does not say who was signed out: %s %s", e.Action, e.After)
 				}
 				if gone := b.cookies[SessionCookie] == ""; gone != (tc.left < 3) {
 					t.Errorf("the cookie is gone: %v", gone)
@@ -272,6 +277,58 @@ func TestASAMLLogoutThatCannotBeWrittenIsNoSuccess(t *testing.T) {
 	err = idp.ParseLogoutResponse(query(t, rec.Header().Get("Location"), samlIDPSLO), nil, []string{req.ID})
 	if saml.ReasonOf(err) != saml.ReasonStatus || len(w.live()) != 1 || b.cookies[SessionCookie] == "" {
 		t.Errorf("%v, %d sessions", err, len(w.live()))
+	}
+}
+
+func TestThePageAfterASAMLLogoutSaysWhatHasHappened(t *testing.T) {
+	w := newSLOWorld(t, nil)
+	c, _ := w.Load().SsoConnection("corp")
+	changed := *c
+	changed.Spec.SAML = &v1.SsoSaml{MetadataXML: w.metadata(saml.BindingPOST)}
+	w.put(&changed)
+	b := w.samlSignIn()
+	ask := func(who string) string {
+		m, err := w.provider(nil).LogoutRequest(saml.Assertion{NameID: who}, "")
+		return b.carry(m, err).Body.String()
+	}
+	if page := ask("alan"); strings.Contains(page, "signed out of Gatehouse") || !strings.Contains(page, "Signing out at") {
+		t.Errorf("nobody was signed out here:\n%s", page)
+	}
+	w.down = true
+	if page := ask("grace"); !strings.Contains(page, "You are not signed out of Gatehouse") || len(w.live()) != 1 {
+		t.Errorf("the session goes on:\n%s", page)
+	}
+	w.down = false
+	if page := ask("grace"); !strings.Contains(page, "You are signed out of Gatehouse") || len(w.live()) != 0 {
+		t.Errorf("the session has ended:\n%s", page)
+	}
+}
+
+func TestSecurityLogoutMessagesOfStrangersAreBounded(t *testing.T) {
+	w := newSLOWorld(t, nil)
+	for range triesSLO {
+		if rec := w.browser().get(ourSLO + "?SAMLRequest=x"); rec.Code == http.StatusTooManyRequests {
+			t.Fatal("too soon")
+		}
+	}
+	if rec := w.browser().get(ourSLO + "?SAMLRequest=x"); rec.Code != http.StatusTooManyRequests {
+		t.Errorf("%d", rec.Code)
+	}
+	// Nor does it cost the emergency door its tries, or more than two at a time.
+	if rec := w.browser().get("/sso/break-glass"); rec.Code != http.StatusOK {
+		t.Errorf("the local administrator: %d", rec.Code)
+	}
+	for range verifyAtOnce {
+		w.h.verifying <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, ourSLO, nil)
+	if err := w.h.verified(r, func() error { t.Error("a third one is looked at"); return nil }); err == nil {
+		t.Error("no error")
+	}
+	if network("2001:db8::1") != network("2001:db8::ffff:2") || network("192.0.2.1") == network("192.0.2.2") || network("") != "" {
+		t.Error("a /64 of IPv6 is one network, an address of IPv4 is one")
 	}
 }
 

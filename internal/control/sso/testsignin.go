@@ -24,6 +24,11 @@ const testLife = 15 * time.Minute
 const (
 	maxShownClaims = 100
 	maxShownValue  = 400 // bytes
+	// triesTest is how many tests one network begins in a quarter of an hour,
+	// testsOf how many all do by the links of one administrator: each leaves an
+	// entry in the audit.
+	triesTest = 60
+	testsOf   = 300
 )
 
 // testTicket is what the link of a test carries, sealed.
@@ -54,7 +59,7 @@ func (h *Handler) TestLink(connection, uid, by string) (link string, expiresAt t
 }
 
 // tester opens the ticket of a test of a connection and says who asked for it.
-func (h *Handler) tester(c *v1.SsoConnection, ticket string) (string, error) {
+func (h *Handler) tester(r *http.Request, c *v1.SsoConnection, ticket string) (string, error) {
 	over := &Failure{
 		Status: http.StatusNotFound, Reason: "test_over", Title: "This test is over",
 		Text: "The link of a test sign-in works for a quarter of an hour, and for the connection that it was made for. Make a new one.",
@@ -73,6 +78,10 @@ func (h *Handler) tester(c *v1.SsoConnection, ticket string) (string, error) {
 	if err != nil {
 		over.Err = err
 		return "", over
+	}
+	now := h.now()
+	if !h.crowd.allow("test/"+network(h.addr(r)), triesTest, now) || !h.crowd.allow("test-of/"+t.By, testsOf, now) {
+		return "", tooMany()
 	}
 	return t.By, nil
 }
@@ -187,8 +196,11 @@ func (t *rehearsal) page() testPage {
 		if f.Change == "" {
 			page.Problem = f.Text
 		}
-		// What is wrong with our own storage is for the log.
-		if own, ok := errors.AsType[*Failure](t.err); ok && own.Err != nil {
+		// What is wrong with our own storage, and what was seen on the way to the
+		// provider's network, is for the log.
+		own, ok := errors.AsType[*Failure](t.err)
+		_, transport := errors.AsType[*url.Error](t.err)
+		if ok && own.Err != nil && own.Status < http.StatusServiceUnavailable && !transport && !isRefusal(t.err) {
 			page.Detail = cut(own.Err.Error(), maxShownValue)
 		}
 	}

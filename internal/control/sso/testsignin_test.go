@@ -141,6 +141,32 @@ func TestATestSignInShowsWhatTheProviderRefuses(t *testing.T) {
 	w.changedNothing(rec, "denied")
 }
 
+func TestSecurityATestShowsNothingOfTheNetwork(t *testing.T) {
+	w := newWorld(t, func(c *v1.SsoConnection) { c.Spec.Enabled = false })
+	w.idp.discovery = func(d map[string]any) { d["token_endpoint"] = "http://127.0.0.1:1/inside" }
+	b := w.browser()
+	rec := b.get(b.provider(b.begin(w.link("main"))))
+	if body := rec.Body.String(); !strings.Contains(body, "The test failed") || strings.Contains(body, "127.0.0.1:1") {
+		t.Errorf("%d\n%s", rec.Code, body)
+	}
+	w.changedNothing(rec, "denied")
+}
+
+func TestSecurityALinkFillsNoAudit(t *testing.T) {
+	w := newWorld(t, func(c *v1.SsoConnection) { c.Spec.Enabled = false })
+	link := w.link("main")
+	for range triesTest {
+		if rec := w.browser().get(link); rec.Code != http.StatusSeeOther {
+			t.Fatal(rec.Code)
+		}
+	}
+	if rec := w.browser().get(link); rec.Code != http.StatusTooManyRequests {
+		t.Errorf("%d", rec.Code)
+	}
+	w.pass(window)
+	w.refused(w.browser().get(link), "test_over")
+}
+
 func TestASAMLTestSignIn(t *testing.T) {
 	w := newSAMLWorld(t, func(c *v1.SsoConnection) { c.Spec.Enabled = false })
 	b := w.browser()

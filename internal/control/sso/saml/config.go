@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -210,6 +211,9 @@ func checkIDP(c Config) ([]*x509.Certificate, error) {
 	}
 	var certs []*x509.Certificate
 	for _, cert := range c.IDP.Certificates {
+		if slices.ContainsFunc(certs, cert.Equal) {
+			continue // each costs a look at the whole message
+		}
 		if pub, ok := cert.PublicKey.(*rsa.PublicKey); ok && pub.N.BitLen() >= minKeyBits {
 			certs = append(certs, cert)
 		}
