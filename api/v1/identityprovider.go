@@ -116,7 +116,7 @@ type IdentityProviderSpec struct {
 	// AllowPrivateNetwork allows URLs in private address ranges.
 	AllowPrivateNetwork bool `json:"allowPrivateNetwork,omitempty"`
 	// Config is the short shape {jwks_uri, issuer, audience}; it is normalised
-	// into the fields above.
+	// into issuer, jwksURLs and audiences, and written without them.
 	Config *IdentityProviderConfig `json:"config,omitempty"`
 	// TrustUsers lets a provider without an issuer yield users. It is set for
 	// the entries of OIDC_CONFIG_FILE_PATH, where that is what was asked for.
@@ -175,16 +175,12 @@ func (p *IdentityProvider) Secrets() []SecretField { return nil }
 // Default normalises the short shape and fills in preset and defaults.
 func (p *IdentityProvider) Default() {
 	s := &p.Spec
-	if c := s.Config; c != nil {
-		if c.JWKSURI != "" && len(s.JWKSURLs) == 0 {
+	// In two shapes at once one would win unseen: Validate refuses that.
+	if c := s.Config; c != nil && s.Issuer == "" && len(s.JWKSURLs)+len(s.JWKS)+len(s.Audiences) == 0 {
+		if c.JWKSURI != "" {
 			s.JWKSURLs = Strings{c.JWKSURI}
 		}
-		if s.Issuer == "" {
-			s.Issuer = c.Issuer
-		}
-		if len(s.Audiences) == 0 {
-			s.Audiences = c.Audience
-		}
+		s.Issuer, s.Audiences = c.Issuer, c.Audience
 		s.InsecureSkipAudience = s.InsecureSkipAudience || len(s.Audiences) == 0
 		s.Config = nil
 	}
@@ -254,6 +250,9 @@ func (p *IdentityProvider) Validate() FieldErrors {
 	errs := validateMeta(KindIdentityProvider, p.TypeMeta, p.ObjectMeta)
 	s := &p.Spec
 	oneOf(&errs, "spec.preset", s.Preset, PresetCustom, PresetKeycloak, PresetOkta, PresetEntra, PresetAuth0, PresetGoogle)
+	if s.Config != nil {
+		errs.addf("spec.config", "is the short shape; write it without issuer, jwksURLs, jwks and audiences, or write these alone")
+	}
 	p.validateKeys(&errs)
 	p.validateAudience(&errs)
 	if len(s.Algorithms) == 0 {
@@ -290,11 +289,23 @@ func (p *IdentityProvider) validateKeys(errs *FieldErrors) {
 		errs.url(index("spec.jwksURLs", i), u, s.InsecureHTTP)
 	}
 	if len(s.JWKS) > 0 {
-		var set struct {
-			Keys []json.RawMessage `json:"keys"`
-		}
-		if json.Unmarshal(s.JWKS, &set) != nil || len(set.Keys) == 0 {
-			errs.addf("spec.jwks", "must be {keys: […]} with at least one key")
+		errs.keySet("spec.jwks", s.JWKS)
+	}
+}
+
+// keySet checks a JWK Set (RFC 7517, 5), of whose members kty alone is required.
+func (e *FieldErrors) keySet(path string, raw json.RawMessage) {
+	var set struct {
+		Keys []struct {
+			Type string `json:"kty"`
+		} `json:"keys"`
+	}
+	if json.Unmarshal(raw, &set) != nil || len(set.Keys) == 0 {
+		e.addf(path, "must be {keys: […]} with at least one key")
+	}
+	for i, k := range set.Keys {
+		if k.Type == "" {
+			e.addf(index(path+".keys", i), "is not a key: it has no kty (RFC 7517, 4.1)")
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // APIVersion is the only value of apiVersion that this package reads.
@@ -253,7 +254,7 @@ func validateMeta(want Kind, t TypeMeta, m ObjectMeta) FieldErrors {
 			errs.addf(f.path, "at most 64 entries")
 		}
 		for _, k := range sortedKeys(f.m) {
-			if k == "" || len(k) > 253 {
+			if k == "" || utf8.RuneCountInString(k) > 253 {
 				errs.addf(f.path, "a key must have 1 to 253 characters")
 			}
 		}

@@ -1,5 +1,7 @@
 package v1
 
+import "unicode/utf8"
+
 // Team is a group of people. Everybody is in the implicit team "everyone",
 // which cannot be written.
 type Team struct {
@@ -55,8 +57,8 @@ func (t *Team) Default() {
 // Validate reports everything that is wrong with the team.
 func (t *Team) Validate() FieldErrors {
 	errs := validateMeta(KindTeam, t.TypeMeta, t.ObjectMeta)
-	if len(t.Spec.DisplayName) > 256 {
-		errs.addf("spec.displayName", "is longer than 256 bytes")
+	if utf8.RuneCountInString(t.Spec.DisplayName) > 256 {
+		errs.addf("spec.displayName", "is longer than 256 characters")
 	}
 	if t.Name == "everyone" {
 		errs.addf("metadata.name", "everyone is built in; choose another name")

@@ -81,7 +81,7 @@ type gathered struct {
 // column of the writer's own files.
 func (g *gathered) locate(err error) error {
 	problem, ok := errors.AsType[*client.Problem](err)
-	if !ok || problem.Code != "invalid_manifest" || len(problem.Errors) == 0 {
+	if !ok || problem.Code != "invalid_manifest" && problem.Code != "manifest_conflict" || len(problem.Errors) == 0 {
 		return err
 	}
 	var found manifest.Errors

@@ -36,6 +36,7 @@ const (
 	CodeMethodNotAllowed     Code = "method_not_allowed"
 	CodeManagedBy            Code = "managed_by"
 	CodeConflict             Code = "conflict"
+	CodeManifestConflict     Code = "manifest_conflict"
 	CodePreconditionFailed   Code = "precondition_failed"
 	CodePreconditionRequired Code = "precondition_required"
 	CodeBodyTooLarge         Code = "body_too_large"
@@ -77,7 +78,7 @@ func (c Code) Status() int {
 		return http.StatusNotFound
 	case CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed
-	case CodeManagedBy, CodeConflict:
+	case CodeManagedBy, CodeConflict, CodeManifestConflict:
 		return http.StatusConflict
 	case CodePreconditionFailed:
 		return http.StatusPreconditionFailed

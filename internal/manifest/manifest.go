@@ -14,7 +14,7 @@ import (
 const (
 	maxFile  = 1 << 20 // bytes of one file or body
 	maxDepth = 32      // levels of nesting
-	maxKey   = 512     // bytes of a mapping's key
+	maxKey   = 1024    // bytes of a mapping's key: a label's has 253 characters
 
 	// maxTokens and maxValues limit what a document is made of. A file of
 	// nothing but the shortest possible items costs twenty times what others do.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -166,17 +167,24 @@ func (c *checker) string(n *node, t reflect.Type) {
 	}
 }
 
+// maxInteger is as far as the numbers of JSON are exact (RFC 8259, 6).
+const maxInteger = 1<<53 - 1
+
+// integer accepts 5.0 as well, which is how some write a 5 and what JSON Schema
+// takes for one.
 func (c *checker) integer(n *node, t reflect.Type) {
-	if n.kind == floatNode {
-		c.addf(n, "expected a whole number")
-		return
-	}
-	if n.kind != intNode {
+	if n.kind != intNode && n.kind != floatNode {
 		c.wrong(n, "a whole number", t)
 		return
 	}
-	if _, err := strconv.ParseInt(n.number(), 10, t.Bits()); err != nil {
+	f, err := strconv.ParseFloat(n.number(), 64)
+	switch {
+	case err != nil || math.Abs(f) > maxInteger:
 		c.addf(n, "the number is too large")
+	case f != math.Trunc(f):
+		c.addf(n, "expected a whole number")
+	default:
+		n.kind, n.text = intNode, strconv.FormatInt(int64(f), 10)
 	}
 }
 

@@ -33,7 +33,7 @@ func TestSecurityPersonalAccessTokens(t *testing.T) {
 	w := newWorld(t)
 	w.seed(head("TenantSettings", "default") + `{personalAccessTokenMaxAge: 30d}`)
 	w.run(t, []scenario{
-		{who: "member", method: "POST", path: "/me/tokens", body: `{"name":"x","expiresIn":"31d"}`, status: 400, contains: []string{"at most"}},
+		{who: "member", method: "POST", path: "/me/tokens", body: `{"name":"x","expiresIn":"31d"}`, status: 409, contains: []string{"at most"}},
 		{who: "member", method: "POST", path: "/me/tokens", body: `{"name":"x","expiresIn":"0s"}`, status: 400},
 		{who: "member", method: "POST", path: "/me/tokens", body: `{"expiresIn":"1d"}`, status: 400},
 		{who: "member", method: "POST", path: "/me/tokens", body: `{"name":"x","narrowing":{"models":null}}`, status: 400, contains: []string{"null"}},

@@ -30,7 +30,7 @@ func TestApplyIsIdempotentAllOrNothingAndShowsDiffs(t *testing.T) {
 	w.want(w.yaml("admin", "", strings.Replace(set, "x@", "z@", 1)), 200, `"configured"`, `"unchanged"`, `-    - x@example.com`, `+    - z@example.com`)
 	// One wrong document, and nothing is written; every error has its place.
 	r = w.yaml("admin", "", teamYAML("c", "x")+"\n---\n"+head("ExternalIdentity", "e")+"{identityProvider: none}\n---\n"+head("RoleBinding", "e")+`{subjects: ["team:c"], role: none, resources: [tenant]}`)
-	w.want(r, 400, "invalid_manifest", `"path":"spec.identityProvider"`, `"line":9`, `"path":"spec.role"`)
+	w.want(r, 409, "manifest_conflict", `"path":"spec.identityProvider"`, `"line":9`, `"path":"spec.role"`)
 	w.want(w.do("admin", "GET", "/teams/c", ""), 404)
 	// References within the set are found, in any order; what grants nothing yet is a warning.
 	r = w.yaml("admin", "", head("ExternalIdentity", "e")+"{identityProvider: idp}\n---\n"+head("IdentityProvider", "idp")+"{issuer: \"https://idp.example.com\", audiences: [g]}\n---\n"+
@@ -184,15 +184,15 @@ func TestSecurityStoredSecretDoesNotFollowItsDestination(t *testing.T) {
 		strings.Replace(keep, `"openai-compatible"`, `"openai"`, 1),
 		strings.Replace(keep, `"provider"`, `"caCert":{"pem":"-----BEGIN CERTIFICATE-----"},"provider"`, 1),
 	} {
-		w.want(w.putAccount("ed", moved), 400, "send the secret again", "spec.credentials.apiKey")
+		w.want(w.putAccount("ed", moved), 409, "manifest_conflict", "send the secret again", "spec.credentials.apiKey")
 	}
-	w.want(w.putAccount("ed", strings.ReplaceAll(keep, "SECRET", `{"stored":true,"digest":"hmac:other"}`)), 400, "digest")
-	w.want(w.putAccount("ed", strings.ReplaceAll(keep, "SECRET", `{"stored":true}`)), 400)
+	w.want(w.putAccount("ed", strings.ReplaceAll(keep, "SECRET", `{"stored":true,"digest":"hmac:other"}`)), 409, "digest")
+	w.want(w.putAccount("ed", strings.ReplaceAll(keep, "SECRET", `{"stored":true}`)), 409)
 	with := strings.Replace(strings.ReplaceAll(keep, "SECRET", `{"value":"new"}`), "upstream.example.com", "other.example.com", 1)
 	w.want(w.putAccount("ed", with), 200)
 	// A digest is good in its own place only.
 	other := strings.ReplaceAll(strings.ReplaceAll(keep, "SECRET", `{"stored":true,"digest":"`+w.digest()+`"}`), `"main"`, `"copy"`)
-	w.want(w.do("admin", "PUT", "/provider-accounts/copy", other), 400, "nothing is stored here")
+	w.want(w.do("admin", "PUT", "/provider-accounts/copy", other), 409, "nothing is stored here")
 	// Absent removes.
 	w.want(w.putAccount("ed", strings.ReplaceAll(with, `"credentials":{"apiKey":{"value":"new"}},`, "")), 200)
 	w.without(w.do("admin", "GET", "/provider-accounts/main", ""), "stored")
@@ -208,9 +208,9 @@ func TestSecurityReferencesNeedTheOperatorOrThePermission(t *testing.T) {
 	w.want(w.putAccount("admin", strings.Replace(ref(`{"value":"x"}`), `"provider"`, `"caCert":{"file":"/etc/shadow"},"provider"`, 1)), 403, "spec.caCert.file")
 	w.want(w.putAccount("ed", ref(`{"store":"vault","path":"llm/x"}`)), 403, "secret-store:use")
 	w.want(w.putAccount("ed", ref(`{"store":"none","path":"llm/x"}`)), 403, "secret-store:use")
-	w.want(w.putAccount("admin", ref(`{"store":"vault","path":"hr/x"}`)), 400, "pathPrefixes")
-	w.want(w.putAccount("admin", ref(`{"store":"vault","path":"llm/../hr/x"}`)), 400)
-	w.want(w.putAccount("admin", ref(`{"store":"none","path":"llm/x"}`)), 400, "there is no SecretStore")
+	w.want(w.putAccount("admin", ref(`{"store":"vault","path":"hr/x"}`)), 409, "pathPrefixes")
+	w.want(w.putAccount("admin", ref(`{"store":"vault","path":"llm/../hr/x"}`)), 400, "invalid_manifest")
+	w.want(w.putAccount("admin", ref(`{"store":"none","path":"llm/x"}`)), 409, "there is no SecretStore")
 	w.want(w.putAccount("ed", ref(`{"env":"ALLOWED_KEY"}`)), 200)
 	w.want(w.putAccount("admin", ref(`{"store":"vault","path":"llm/x"}`)), 200)
 	// What an admin has put there may stay, and stays where it is sent.

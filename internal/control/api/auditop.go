@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"io"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,6 +16,10 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 )
+
+// maxPlace is the last place in the chain that can be asked for: JSON's numbers
+// are exact so far (RFC 8259, 6).
+const maxPlace = 1<<53 - 1
 
 // formLines is one JSON text a line.
 const formLines = "application/jsonl"
@@ -71,8 +74,9 @@ func (a *API) auditOperations() []operation {
 	}
 	export, keys := read, read
 	export.ID, export.Path, export.Summary, export.Form, export.run = "export-audit", base+"/audit/export", "The audit as JSON Lines, for gatehouse audit verify", formLines, (*call).exportAudit
-	least := 1.0
-	export.Query = []query{{"from", "The first entry, by its place in the chain. Default 1.", &huma.Schema{Type: huma.TypeInteger, Minimum: &least, Default: 1}}}
+	least, most := 1.0, float64(maxPlace)
+	from := "The first entry, by its place in the chain. Default 1. The place after the last is an export without entries; one beyond is answered with 409."
+	export.Query = []query{{"from", from, &huma.Schema{Type: huma.TypeInteger, Minimum: &least, Maximum: &most, Default: 1}}}
 	keys.ID, keys.Path, keys.Summary, keys.Answer, keys.run = "audit-keys", base+"/audit/keys", "The public keys of the audit's signatures", AuditKeys{}, (*call).auditKeys
 	return append(ops, export, keys)
 }
@@ -151,8 +155,8 @@ func (c *call) exportAudit() (*answer, error) {
 	from := uint64(1)
 	if v := c.r.URL.Query().Get("from"); v != "" {
 		var err error
-		if from, err = strconv.ParseUint(v, 10, 63); err != nil || from == 0 || from > math.MaxInt64 {
-			return nil, identity.Errorf(identity.CodeInvalidRequest, "from must be a number from 1")
+		if from, err = strconv.ParseUint(v, 10, 63); err != nil || from == 0 || from > maxPlace {
+			return nil, identity.Errorf(identity.CodeInvalidRequest, "from must be a number from 1 to %d", maxPlace)
 		}
 	}
 	out := &export{w: c.w, conn: http.NewResponseController(c.w)}

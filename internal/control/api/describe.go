@@ -54,7 +54,9 @@ func paramSchema(op *operation, name string) *huma.Schema {
 	s := text()
 	switch name {
 	case "name":
-		s.Pattern = namePattern
+		if s.Pattern = namePattern; op.Kind != "" {
+			return nameSchema(op.Kind)
+		}
 	case "id":
 		s.Format = "uuid"
 	case "user":
@@ -81,7 +83,7 @@ func (a *API) describeOperation(op *operation) *huma.Operation {
 	if op.Body != nil {
 		content := map[string]*huma.MediaType{formJSON: {Schema: a.schema(op.Body)}}
 		if op.YAML {
-			content[formYAML] = &huma.MediaType{Schema: text()}
+			content[formYAML] = &huma.MediaType{Schema: manifestSchema(op.Kind)}
 		}
 		h.RequestBody = &huma.RequestBody{Required: true, Content: content}
 	}
@@ -166,10 +168,10 @@ func refusalsOf(op *operation) map[int]string {
 	if strings.Contains(op.Path, "{") || aboutUser || op.YAML {
 		out[http.StatusNotFound] = "It is not there, or the caller may not see it."
 	}
-	if op.Method != http.MethodGet {
+	if op.Method != http.MethodGet || op.ID == "export-audit" {
 		out[http.StatusConflict] = "It contradicts what is there, or belongs to another manager."
 	}
-	if op.IfMatch || op.IfNoneMatch {
+	if op.IfMatch || op.IfNoneMatch || op.YAML { // a manifest says which version it is based on
 		out[http.StatusPreconditionFailed] = "It is not as the precondition says."
 	}
 	if op.IfNoneMatch && op.YAML {

@@ -14,6 +14,15 @@ import (
 // not renew them by themselves.
 const longestDirectoryToken = 3650 * 24 * time.Hour
 
+// DirectoryTokenWrite asks for a SCIM token: a TokenWrite without a narrowing,
+// which says why it is refused.
+type DirectoryTokenWrite struct {
+	// Name is for people.
+	Name string `json:"name"`
+	// ExpiresIn is a length of time such as 365d, which is the default.
+	ExpiresIn v1.Duration `json:"expiresIn,omitempty"`
+}
+
 // directoryOperations are about the tokens of ScimDirectories. There may be
 // several at once, so that one is replaced without an outage: make the new
 // one, give it to the directory, revoke the old one.
@@ -27,7 +36,7 @@ func (a *API) directoryOperations() []operation {
 		},
 		{
 			ID: "create-scim-directory-token", Method: http.MethodPost, Path: tokens, Summary: "Make a SCIM token, which opens /scim/v2 and nothing else", Permission: perm, On: onTenant,
-			AuditAction: "token.create", Body: TokenWrite{}, Answer: NewToken{}, Status: http.StatusCreated, run: (*call).createDirectoryToken,
+			AuditAction: "token.create", Body: DirectoryTokenWrite{}, Answer: NewToken{}, Status: http.StatusCreated, run: (*call).createDirectoryToken,
 		},
 		{
 			ID: "revoke-scim-directory-token", Method: http.MethodDelete, Path: tokens + "/{id}", Summary: "Revoke one of a directory's SCIM tokens", Permission: perm, On: onTenant,

@@ -187,7 +187,7 @@ func TestSecurityTokenDigestsAreTokens(t *testing.T) {
 		return `{"metadata":{"name":"bot"},"spec":{"team":"research","access":[{"resource":"model:main/gpt","role":"model-user"}],"tokens":[{"digest":"` + digest + `","expiresAt":"2030-01-01T00:00:00Z"}]}}`
 	}
 	w.want(w.do("maker", "PUT", "/virtual-accounts/bot", body(fresh), "If-Match", "*"), 403, "virtual-account:manage-tokens")
-	w.want(w.do("lead", "PUT", "/virtual-accounts/bot", body(d), "If-Match", "*"), 400, "is in use")
+	w.want(w.do("lead", "PUT", "/virtual-accounts/bot", body(d), "If-Match", "*"), 409, "is in use")
 	w.want(w.do("lead", "PUT", "/virtual-accounts/bot", body(fresh), "If-Match", "*"), 200)
 }
 

@@ -203,7 +203,7 @@ func TestSecuritySCIMTokensAreTheTenantAdminsToMake(t *testing.T) {
 func TestATeamListsGroupsOfAConnectionThatIsThere(t *testing.T) {
 	w := newWorld(t)
 	team := `{"metadata":{"name":"signed-in"},"spec":{"identityProviderGroups":[{"ssoConnection":"okta","group":"eng"}]}}`
-	w.want(w.do("admin", "PUT", "/teams/signed-in", team), 400, "spec.identityProviderGroups[0].ssoConnection", "okta")
+	w.want(w.do("admin", "PUT", "/teams/signed-in", team), 409, "spec.identityProviderGroups[0].ssoConnection", "okta")
 	w.seed(head("SsoConnection", "okta") + "{}")
 	w.want(w.do("admin", "PUT", "/teams/signed-in", team), 201, `"ssoConnection":"okta"`)
 }
@@ -234,14 +234,14 @@ func TestADomainAndAnIssuerBelongToOne(t *testing.T) {
 		return `{"apiVersion":"gatehouse.dev/v1","kind":"ScimDirectory","metadata":{"name":"` + name + `"},"spec":{"issuers":["https://` + name + `.example","https://idp.example.com"]}}`
 	}
 	set := func(docs ...string) string { return `{"documents":[` + strings.Join(docs, ",") + `]}` }
-	w.want(w.do("admin", "POST", "/apply", set(sso("a", on), sso("b", on))), 400, "spec.domains[0]", "acme.com leads to sso-connection:a already", "sso-connection:b already")
+	w.want(w.do("admin", "POST", "/apply", set(sso("a", on), sso("b", on))), 409, "spec.domains[0]", "acme.com leads to sso-connection:a already", "sso-connection:b already")
 	w.want(w.do("admin", "POST", "/apply", set(sso("a", on), sso("b", ""))), 200)
-	w.want(w.do("admin", "POST", "/apply", set(sso("b", on))), 400, "acme.com leads to sso-connection:a already; remove it from one of the two")
+	w.want(w.do("admin", "POST", "/apply", set(sso("b", on))), 409, "acme.com leads to sso-connection:a already; remove it from one of the two")
 	w.want(w.do("admin", "POST", "/apply", set(sso("a", on))), 200)
 	w.want(w.do("admin", "POST", "/apply", set(sso("a", ""), sso("b", on))), 200) // they change places
 
 	w.want(w.do("admin", "PUT", "/scim-directories/one", dir("one")), 201)
-	w.want(w.do("admin", "PUT", "/scim-directories/two", dir("two")), 400, "spec.issuers[1]", "https://idp.example.com is claimed by scim-directory:one already")
+	w.want(w.do("admin", "PUT", "/scim-directories/two", dir("two")), 409, "spec.issuers[1]", "https://idp.example.com is claimed by scim-directory:one already")
 	w.want(w.do("admin", "DELETE", "/scim-directories/one", "", "If-Match", "*"), 204)
 	w.want(w.do("admin", "PUT", "/scim-directories/two", dir("two")), 201)
 }

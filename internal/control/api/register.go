@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/authz"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
@@ -50,6 +51,8 @@ type operation struct {
 	Body, Answer any
 	// Item is a value of what an Answer of the type ResourceList lists.
 	Item any
+	// Kind is that of the one resource of the path, where there is one.
+	Kind v1.Kind
 	// YAML: the body may be YAML as well; Manifest: so may the answer.
 	YAML, Manifest bool
 	// Form is the media type of the answer. Default application/json.

@@ -47,18 +47,18 @@ func kindOperations(k v1.Kind) []operation {
 			run:   func(c *call) (*answer, error) { return c.list(k) },
 		},
 		{
-			ID: "get-" + k.Slug(), Method: http.MethodGet, Path: path + "/{name}", Summary: "Read one " + k.Slug(),
+			ID: "get-" + k.Slug(), Method: http.MethodGet, Path: path + "/{name}", Kind: k, Summary: "Read one " + k.Slug(),
 			Permission: perm("read"), On: onResource, AuditAction: notAudited, Answer: example, Manifest: true, Status: http.StatusOK,
 			run: func(c *call) (*answer, error) { return c.get(k) },
 		},
 		{
-			ID: "put-" + k.Slug(), Method: http.MethodPut, Path: path + "/{name}", Summary: "Create or replace one " + k.Slug(),
+			ID: "put-" + k.Slug(), Method: http.MethodPut, Path: path + "/{name}", Kind: k, Summary: "Create or replace one " + k.Slug(),
 			Permission: perm("update"), On: onResource, AuditAction: k.Slug() + ".update", Query: []query{takeOver},
 			Body: example, YAML: true, Answer: example, Manifest: true, IfMatch: true, IfNoneMatch: true, Status: http.StatusOK,
 			run: func(c *call) (*answer, error) { return c.put(k) },
 		},
 		{
-			ID: "delete-" + k.Slug(), Method: http.MethodDelete, Path: path + "/{name}", Summary: "Delete one " + k.Slug(),
+			ID: "delete-" + k.Slug(), Method: http.MethodDelete, Path: path + "/{name}", Kind: k, Summary: "Delete one " + k.Slug(),
 			Permission: perm("delete"), On: onResource, AuditAction: k.Slug() + ".delete", Query: []query{takeOver}, IfMatch: true, Status: http.StatusNoContent,
 			run: func(c *call) (*answer, error) { return c.remove(k) },
 		},

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -51,14 +50,11 @@ func (r *refiner) fields(t reflect.Type, s *huma.Schema) {
 func (r *refiner) field(t reflect.Type, s *huma.Schema) *huma.Schema {
 	switch {
 	case t == reflect.TypeFor[v1.Strings]():
-		items := &huma.Schema{Type: huma.TypeArray, Items: text()}
-		return &huma.Schema{Description: "A list; one text stands for a list of one.", AnyOf: []*huma.Schema{items, text()}}
-	case t == reflect.TypeFor[v1.Duration]():
-		return patterned(`^([0-9]+(d|h|m|s))*$`)
+		return texts(text(), 0)
 	case t == reflect.TypeFor[v1.Decimal]():
-		return patterned(`^([0-9]{1,12}(\.[0-9]{1,9})?)?$`)
+		return patterned(amountPattern)
 	case t == reflect.TypeFor[*v1.CACert]():
-		return &huma.Schema{AnyOf: []*huma.Schema{s, text()}}
+		return &huma.Schema{AnyOf: []*huma.Schema{s, patterned(pemPattern)}}
 	case t == reflect.TypeFor[json.RawMessage]():
 		return s
 	}
@@ -75,14 +71,25 @@ func (r *refiner) kind(k v1.Kind) {
 	s.Required = []string{"metadata", "spec"}
 	s.Properties["apiVersion"] = &huma.Schema{Type: huma.TypeString, Enum: []any{v1.APIVersion}}
 	s.Properties["kind"] = &huma.Schema{Type: huma.TypeString, Enum: []any{string(k)}}
-	if spec := r.all[string(k)+"Spec"]; spec != nil && len(spec.Required) == 0 {
+	if name := nameSchema(k); name.Pattern != namePattern || name.Not != nil {
+		s.Properties["metadata"] = allOf(s.Properties["metadata"], object(properties{"name": name}))
+	}
+	if spec, ok := exampleSpecs()[k]; ok {
+		s.Properties["spec"].Examples = []any{spec}
+	}
+	// An identity provider needs one of several fields: nothing is not enough.
+	if spec := r.all[string(k)+"Spec"]; spec != nil && len(spec.Required) == 0 && k != v1.KindIdentityProvider {
 		s.Required = []string{"metadata"}
 	}
+	whole := *s
+	whole.Required = append([]string{"apiVersion", "kind"}, s.Required...)
+	r.all[string(k)+"Manifest"] = &whole
 }
 
 // exact puts in what no type says. A field that is not there any more is a
-// mistake in this table.
+// mistake in these tables.
 func (r *refiner) exact() error {
+	r.all["JSONValue"] = jsonValue()
 	for path, s := range exactSchemas() {
 		name, field, _ := strings.Cut(path, ".")
 		schema := r.all[name]
@@ -94,119 +101,29 @@ func (r *refiner) exact() error {
 		}
 		schema.Properties[field] = s
 	}
-	r.relations()
+	for name, list := range relations() {
+		if r.all[name] == nil {
+			return fmt.Errorf("control API: the description has no %s", name)
+		}
+		r.all[name].AllOf = list
+	}
 	return nil
 }
 
-// relations are what holds between fields.
-func (r *refiner) relations() {
-	given := func(field string) *huma.Schema {
-		return &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{field: word(1 << 20)}, Required: []string{field}}
-	}
-	not := func(fields ...string) *huma.Schema {
-		both := &huma.Schema{}
-		for _, f := range fields {
-			both.AllOf = append(both.AllOf, given(f))
-		}
-		return &huma.Schema{Not: both}
-	}
-	withAction := &huma.Schema{AnyOf: []*huma.Schema{{Not: given("resource")}, given("action")}}
-	explain := r.all["ExplainRequest"]
-	explain.AllOf = []*huma.Schema{not("token", "as"), not("model", "resource"), withAction}
-}
-
-func enum[T ~string](values ...T) *huma.Schema {
-	s := text()
-	for _, v := range values {
-		s.Enum = append(s.Enum, string(v))
+// nameSchema is what the resources of a kind may be called.
+func nameSchema(k v1.Kind) *huma.Schema {
+	s := patterned(namePattern)
+	switch k {
+	case v1.KindTenantSettings:
+		return enum("default")
+	case v1.KindProviderAccount:
+		s.Not = enum("virtual")
+	case v1.KindTeam:
+		s.Not = enum("everyone")
+	case v1.KindSsoConnection:
+		s.Not = enum("break-glass")
+	case v1.KindRole:
+		s.Not = enum(identity.BuiltinRoleNames()...)
 	}
 	return s
 }
-
-func listOf(item *huma.Schema, most int) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeArray, Items: item, MaxItems: &most}
-}
-
-func sized(s *huma.Schema, most int) *huma.Schema {
-	s.MaxLength = &most
-	return s
-}
-
-func labels() *huma.Schema {
-	most, longest := 64, 253
-	return &huma.Schema{
-		Type: huma.TypeObject, Nullable: true, AdditionalProperties: text(), MaxProperties: &most,
-		Extensions: map[string]any{"propertyNames": word(longest)},
-	}
-}
-
-// permissionNames is the catalogue, with and without the empty text, which
-// stands for one that is left out.
-func permissionNames() []identity.Permission {
-	return append([]identity.Permission{""}, identity.AllPermissions().List()...)
-}
-
-// orAddress is a text of a pattern, or a prefix and an e-mail address.
-func orAddress(pattern, prefix string) *huma.Schema {
-	address := patterned(`^` + prefix + strings.Trim(emailPattern, "^$") + `$`)
-	return &huma.Schema{AnyOf: []*huma.Schema{patterned(pattern), sized(address, len(prefix)+254)}}
-}
-
-// resourceSchema is what v1.ParseResource reads.
-func resourceSchema() *huma.Schema {
-	kinds := slices.DeleteFunc(v1.ResourceKinds(), func(k string) bool { return k == "model" || k == "mcp-tool" || k == "user" })
-	name := strings.Trim(namePattern, "^$")
-	return orAddress(`^(|tenant|(`+strings.Join(kinds, "|")+`):`+name+`|model:`+name+`/[!-~]{1,256}|mcp-tool:`+name+`/[!-~]{1,64})$`, "user:")
-}
-
-// exactSchemas are the fields whose type says too little, by schema and field.
-func exactSchemas() map[string]*huma.Schema {
-	one, name := 1, strings.Trim(namePattern, "^$")
-	narrowing := &huma.Schema{Ref: "#/components/schemas/Narrowing"}
-	least, most := 100.0, 599.0
-	return map[string]*huma.Schema{
-		"ObjectMeta.name":                    patterned(namePattern),
-		"ObjectMeta.labels":                  labels(),
-		"ObjectMeta.annotations":             labels(),
-		"ObjectMeta.creationTimestamp":       {Type: huma.TypeString, Format: "date-time", Nullable: true, ReadOnly: false},
-		"ProviderAccountSpec.provider":       enum(v1.ProviderOpenAI, v1.ProviderAzureOpenAI, v1.ProviderAnthropic, v1.ProviderOpenAICompatible, v1.ProviderEcho),
-		"SecretStoreSpec.provider":           enum(v1.SecretStoreAWSSecretsManager, v1.SecretStoreAWSSSM, v1.SecretStoreGCP, v1.SecretStoreAzure, v1.SecretStoreVault),
-		"TeamSpec.displayName":               sized(text(), 256),
-		"GroupRef.group":                     word(1 << 16),
-		"GroupRef.identityProvider":          patterned(`^(` + name + `)?$`),
-		"GroupRef.ssoConnection":             patterned(`^(` + name + `)?$`),
-		"Collaborator.role":                  patterned(namePattern),
-		"Access.role":                        patterned(namePattern),
-		"RoleBindingSpec.role":               patterned(namePattern),
-		"SsoConnectionSpec.provider":         enum("", v1.PresetCustom, v1.PresetKeycloak, v1.PresetOkta, v1.PresetEntra, v1.PresetGoogle),
-		"SsoConnectionSpec.protocol":         enum("", v1.SsoOIDC, v1.SsoSAML),
-		"SsoConnectionSpec.users":            enum("", v1.UsersNever, v1.UsersExisting, v1.UsersCreate),
-		"TenantSettingsSpec.virtualAccounts": enum("", v1.VirtualAccountsCentral, v1.VirtualAccountsDelegated, v1.VirtualAccountsGitOps),
-		"TenantSettingsSpec.breakGlass":      enum("", v1.BreakGlassEnabled, v1.BreakGlassDisabled),
-		"TokenDigest.digest":                 patterned(`^sha256:[0-9a-f]{64}$`),
-		"IdentityProviderSpec.jwks": {
-			Type: huma.TypeObject, Required: []string{"keys"}, AdditionalProperties: true,
-			Properties: map[string]*huma.Schema{"keys": {Type: huma.TypeArray, MinItems: &one}},
-		},
-		"TokenWrite.name":         {Type: huma.TypeString, Pattern: `\S`, MaxLength: number(128)},
-		"TokenWrite.expiresIn":    {Type: huma.TypeString, Format: "token-lifetime", Pattern: `^([0-9]+(d|h|m|s))*$`, Description: "Such as 90d; a minute at least, and at most what the tenant allows."},
-		"TokenWrite.narrowing":    narrowing,
-		"Narrowing.models":        listOf(patterned(`^`+name+`/[!-~]{1,256}$`), longestNarrowing),
-		"Narrowing.mcpServers":    listOf(patterned(namePattern), longestNarrowing),
-		"Narrowing.agents":        listOf(patterned(namePattern), longestNarrowing),
-		"Narrowing.cidr":          listOf(formatted("cidr"), longestNarrowing),
-		"Narrowing.notAfter":      {Type: huma.TypeString, Format: "date-time", Description: "A time that is to come."},
-		"ExplainRequest.as":       orAddress(`^(|virtual-account:`+name+`)$`, "user:"),
-		"ExplainRequest.model":    patterned(`^(|` + name + `/[!-~]{1,256})$`),
-		"ExplainRequest.resource": resourceSchema(),
-		"ExplainRequest.action":   enum(permissionNames()...),
-		"ApplyRequest.manager":    patterned(`^(` + name + `)?$`),
-		"ApplyRequest.documents":  listOf(&huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}, maxDocuments),
-		"UserWrite.displayName":   sized(text(), 256),
-		"UserWrite.userName":      {Type: huma.TypeString, Pattern: `^[^:@\x00-\x1f]*$`, MaxLength: number(254)},
-		"AuditEntry.outcome":      enum("done", "denied"),
-		"Problem.status":          {Type: huma.TypeInteger, Minimum: &least, Maximum: &most},
-	}
-}
-
-func number(n int) *int { return &n }

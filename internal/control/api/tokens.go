@@ -168,7 +168,8 @@ func (c *call) newToken(kind identity.TokenKind, usual, longest time.Duration) (
 		return nil, identity.Errorf(identity.CodeInvalidRequest, "expiresIn must be a minute at least")
 	}
 	if life > longest {
-		return nil, identity.Errorf(identity.CodeInvalidRequest, "expiresIn must be at most %s here", longest)
+		// Right in itself: the tenant's settings are against it.
+		return nil, identity.Errorf(identity.CodeConflict, "expiresIn must be at most %s here", longest)
 	}
 	if body.Name = strings.TrimSpace(body.Name); body.Name == "" || utf8.RuneCountInString(body.Name) > 128 {
 		return nil, identity.Errorf(identity.CodeInvalidRequest, "name must have 1 to 128 characters")
@@ -215,9 +216,6 @@ func (c *call) narrowing(raw json.RawMessage) (*identity.Narrowing, error) {
 			}
 		}
 	}
-	if n.NotAfter != nil && !n.NotAfter.After(c.now) {
-		return nil, wrong("notAfter has passed")
-	}
 	for _, prefix := range n.CIDR {
 		if !prefix.IsValid() { // null and the empty text become one
 			return nil, wrong("cidr: write addresses like 192.0.2.0/24")
@@ -227,6 +225,10 @@ func (c *call) narrowing(raw json.RawMessage) (*identity.Narrowing, error) {
 		if size > longestNarrowing {
 			return nil, wrong("at most %d entries in a list", longestNarrowing)
 		}
+	}
+	if n.NotAfter != nil && !n.NotAfter.After(c.now) {
+		// A right time, that our clock is against.
+		return nil, identity.Errorf(identity.CodeConflict, "narrowing: notAfter has passed")
 	}
 	return n, nil
 }

@@ -210,7 +210,7 @@ func (a *Auditor) Export(ctx context.Context, w io.Writer, from uint64) error {
 		return err
 	}
 	if from > head.Seq+1 {
-		return identity.Errorf(identity.CodeInvalidRequest, "the audit ends at entry %d", head.Seq)
+		return identity.Errorf(identity.CodeConflict, "the audit ends at entry %d", head.Seq)
 	}
 	x := &export{store: a.opt.Store, until: head.Seq, after: from - 1}
 	if err := x.read(ctx); err != nil {

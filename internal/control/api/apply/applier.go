@@ -145,8 +145,9 @@ type Result struct {
 const attempts = 8
 
 // Apply writes a set of resources, all or nothing.
-// Errors: invalid_manifest (wrapping manifest.Errors), permission_denied,
-// managed_by, precondition_failed, conflict, database_unavailable.
+// Errors: invalid_manifest and manifest_conflict (wrapping manifest.Errors),
+// permission_denied, managed_by, precondition_failed, conflict,
+// database_unavailable.
 func (a *Applier) Apply(ctx context.Context, actor Actor, req Request) (Result, error) {
 	j := job{prune: req.Prune, takeOver: req.TakeOver, dryRun: req.DryRun}
 	for _, d := range req.Documents {

@@ -72,6 +72,15 @@ func invalid(errs manifest.Errors) error {
 	return &identity.Error{Code: identity.CodeInvalidManifest, Message: "the manifest is not right", Err: errs}
 }
 
+// conflicting is invalid for manifests that are right in themselves and do not
+// fit what is there: another state, and the same manifest is accepted.
+func conflicting(errs manifest.Errors) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	return &identity.Error{Code: identity.CodeManifestConflict, Message: "the manifest does not fit what is there", Err: errs}
+}
+
 // plan is what one attempt is going to write.
 type plan struct {
 	*Applier

@@ -17,26 +17,38 @@ type checker struct {
 	*plan
 	it   *item
 	errs v1.FieldErrors
-	fail error // the database
+	// wrong: an error is about the document itself, whatever is there.
+	wrong bool
+	fail  error // the database
 }
 
 // references checks every document against the others and what is stored.
 func (p *plan) references() error {
 	var errs manifest.Errors
-	digests := map[string]bool{}
+	wrong, digests := false, map[string]bool{}
 	for _, it := range p.items {
 		c := &checker{plan: p, it: it}
 		c.check(it.new(), digests)
 		if c.fail != nil {
 			return c.fail
 		}
-		errs = append(errs, it.doc.Locate(c.errs)...)
+		errs, wrong = append(errs, it.doc.Locate(c.errs)...), wrong || c.wrong
 	}
-	return invalid(errs)
+	if wrong {
+		return invalid(errs)
+	}
+	return conflicting(errs)
 }
 
+// errorf reports what contradicts what is there.
 func (c *checker) errorf(path, format string, args ...any) {
 	c.errs = append(c.errs, v1.FieldError{Path: path, Message: fmt.Sprintf(format, args...)})
+}
+
+// wrongf reports what is wrong wherever it is sent.
+func (c *checker) wrongf(path, format string, args ...any) {
+	c.errorf(path, format, args...)
+	c.wrong = true
 }
 
 func (c *checker) warnf(path, format string, args ...any) {
@@ -56,7 +68,7 @@ func (c *checker) check(r v1.Resource, digests map[string]bool) {
 		c.checkRole(r)
 	case *v1.IdentityProvider:
 		if sameIssuer(r.Spec.Issuer, c.opt.ExternalURL) {
-			c.errorf("spec.issuer", "is Gatehouse's own; no identity provider may claim it")
+			c.wrongf("spec.issuer", "is Gatehouse's own; no identity provider may claim it")
 		}
 	case *v1.SsoConnection:
 		if r.Spec.Enabled {
@@ -128,16 +140,16 @@ func (c *checker) unshared(path string, mine v1.Strings, has string, of func(v1.
 
 func (c *checker) checkRole(r *v1.Role) {
 	if _, builtin := identity.BuiltinRole(r.Name); builtin {
-		c.errorf("metadata.name", "%s is built in; choose another name", r.Name)
+		c.wrongf("metadata.name", "%s is built in; choose another name", r.Name)
 	}
 	admin := identity.AdminOnly()
 	for i, name := range r.Spec.Permissions {
 		path := fmt.Sprintf("spec.permissions[%d]", i)
 		switch perm := identity.Permission(name); {
 		case !perm.Known():
-			c.errorf(path, "%q is not a permission; GET /api/v1/permissions lists them", name)
+			c.wrongf(path, "%q is not a permission; GET /api/v1/permissions lists them", name)
 		case admin.Has(perm):
-			c.errorf(path, "%s is for tenant-admin alone", name)
+			c.wrongf(path, "%s is for tenant-admin alone", name)
 		}
 	}
 }

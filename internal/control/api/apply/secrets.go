@@ -10,6 +10,7 @@ import (
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/manifest"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 	"github.com/gatehouse-ai/gatehouse/internal/seal"
 )
@@ -62,8 +63,8 @@ func caFile(r v1.Resource) string {
 
 func (p *plan) secret(it *item, f, old v1.SecretField, existed bool) error {
 	v := f.Value
-	wrong := func(message string) error {
-		return invalid(it.doc.Locate(v1.FieldErrors{{Path: f.Path, Message: message}}))
+	refused := func(message string) error {
+		return conflicting(it.doc.Locate(v1.FieldErrors{{Path: f.Path, Message: message}}))
 	}
 	switch {
 	case v.Value != "":
@@ -71,11 +72,11 @@ func (p *plan) secret(it *item, f, old v1.SecretField, existed bool) error {
 	case v.Stored:
 		switch {
 		case !existed || !old.Value.Stored:
-			return wrong("nothing is stored here; send the secret")
+			return refused("nothing is stored here; send the secret")
 		case v.Digest == "" || v.Digest != old.Value.Digest:
-			return wrong("this is not the digest of what is stored; send back what you have read, or the secret")
+			return refused("this is not the digest of what is stored; send back what you have read, or the secret")
 		case f.Destination != old.Destination:
-			return wrong("the place where the secret is sent has changed, and a stored secret does not follow; send the secret again")
+			return refused("the place where the secret is sent has changed, and a stored secret does not follow; send the secret again")
 		}
 		return nil
 	case v.Store != "":
@@ -124,9 +125,10 @@ func (p *plan) storeReference(it *item, f v1.SecretField) error {
 	if err := p.may(identity.PermSecretStoreUse, ref, p.snap.Target(ref)); err != nil {
 		return err
 	}
-	wrong := func(field, message string) error {
-		return invalid(it.doc.Locate(v1.FieldErrors{{Path: f.Path + field, Message: message}}))
+	at := func(field, message string) manifest.Errors {
+		return it.doc.Locate(v1.FieldErrors{{Path: f.Path + field, Message: message}})
 	}
+	refused := func(field, message string) error { return conflicting(at(field, message)) }
 	key := identity.ResourceKey{Kind: v1.KindSecretStore, Name: f.Value.Store}
 	var found v1.Resource
 	if in := p.inSet[key]; in != nil {
@@ -139,17 +141,17 @@ func (p *plan) storeReference(it *item, f v1.SecretField) error {
 	}
 	store, ok := found.(*v1.SecretStore)
 	if !ok {
-		return wrong(".store", "there is no SecretStore "+f.Value.Store)
+		return refused(".store", "there is no SecretStore "+f.Value.Store)
 	}
 	if path.Clean("/"+f.Value.Path) != "/"+strings.TrimPrefix(f.Value.Path, "/") {
-		return wrong(".path", "must be written without \".\", \"..\" and \"//\"")
+		return invalid(at(".path", "must be written without \".\", \"..\" and \"//\""))
 	}
 	within := func(prefix string) bool {
 		prefix = strings.TrimSuffix(prefix, "/")
 		return f.Value.Path == prefix || strings.HasPrefix(f.Value.Path, prefix+"/")
 	}
 	if store.Spec.PathPrefixes != nil && !slices.ContainsFunc(store.Spec.PathPrefixes, within) {
-		return wrong(".path", "is outside of the store's pathPrefixes")
+		return refused(".path", "is outside of the store's pathPrefixes")
 	}
 	return nil
 }
