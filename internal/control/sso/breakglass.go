@@ -78,8 +78,7 @@ func (h *Handler) BreakGlassLink(ctx context.Context) (string, error) {
 	if !h.breakGlassOn() {
 		return "", nil
 	}
-	_, link, err := h.newLink(ctx, false)
-	return link, err
+	return h.newLink(ctx, false)
 }
 
 // BreakGlassReset takes the local administrator's password away, ends their
@@ -89,28 +88,36 @@ func (h *Handler) BreakGlassReset(ctx context.Context) (string, error) {
 	if !h.breakGlassOn() {
 		return "", identity.Errorf(identity.CodeConflict, "the local administrator is switched off (breakGlass: disabled in TenantSettings)")
 	}
-	uid, link, err := h.newLink(ctx, true)
+	actor := record.AuditEntry{Actor: "system:operator", Via: "command"}
+	reset := actor
+	reset.Action, reset.Target, reset.Outcome = "break-glass.reset", "user:"+breakGlassEmail, "done"
+	// First of all it is written down, and last the sessions end, so that the old
+	// password has made none since.
+	if _, err := h.opt.Store.Commit(ctx, &record.Batch{Audit: []record.AuditEntry{reset}}); err != nil {
+		return "", err
+	}
+	link, err := h.newLink(ctx, true)
 	if err != nil {
 		return "", err
 	}
-	list, err := h.opt.Sessions.Sessions(ctx, uid)
+	st, _, err := h.breakGlass(ctx)
 	if err != nil {
 		return "", err
 	}
-	b := &record.Batch{Audit: []record.AuditEntry{{
-		Actor: "system:operator", Via: "command", Action: "break-glass.reset", Target: "user:" + breakGlassEmail, Outcome: "done",
-	}}}
-	for i := range list {
-		b.EndSessions = append(b.EndSessions, record.SessionEnd{ID: list[i].ID, By: "reset"})
+	list, err := h.opt.Sessions.Sessions(ctx, st.UID)
+	if err == nil && len(list) > 0 {
+		_, err = h.sessions.end(ctx, list, "reset", reset.Target, actor)
 	}
-	_, err = h.opt.Store.Commit(ctx, b)
-	return link, err
+	if err != nil {
+		return "", err
+	}
+	return link, nil
 }
 
-func (h *Handler) newLink(ctx context.Context, reset bool) (uid, link string, err error) {
+func (h *Handler) newLink(ctx context.Context, reset bool) (string, error) {
 	st, stored, err := h.breakGlass(ctx)
 	if err != nil || st.Password != "" && !reset {
-		return st.UID, "", err
+		return "", err
 	}
 	if st.UID == "" {
 		st.UID = uuid.Must(uuid.NewV7()).String()
@@ -118,9 +125,9 @@ func (h *Handler) newLink(ctx context.Context, reset bool) (uid, link string, er
 	token := randomText()
 	st.Password, st.Link, st.LinkUntil = "", identity.DigestOf(token).String(), h.now().Add(breakGlassLink).UTC()
 	if err := h.setBreakGlass(ctx, stored, st); err != nil {
-		return "", "", err
+		return "", err
 	}
-	return st.UID, h.base + "/sso/break-glass/setup?token=" + token, nil
+	return h.base + "/sso/break-glass/setup?token=" + token, nil
 }
 
 func noBreakGlass() *Failure {

@@ -203,6 +203,19 @@ func TestTheLocalAdministratorComesBackThoughSomebodyDeletedThem(t *testing.T) {
 	}
 }
 
+func TestSecurityAResetThatCannotBeWrittenDownChangesNothing(t *testing.T) {
+	w := newWorld(t, nil)
+	w.setUp()
+	w.down = true
+	if link, err := w.h.BreakGlassReset(t.Context()); err == nil || link != "" {
+		t.Error("it goes on without the audit")
+	}
+	w.down = false
+	if rec := w.browser().post("/sso/break-glass", url.Values{"password": {goodPassword}}); rec.Code != http.StatusSeeOther {
+		t.Errorf("the password is gone, and nobody was told: %d", rec.Code)
+	}
+}
+
 func TestResetTakesThePasswordAway(t *testing.T) {
 	w := newWorld(t, nil)
 	w.setUp()
@@ -210,8 +223,9 @@ func TestResetTakesThePasswordAway(t *testing.T) {
 	if err != nil || link == "" {
 		t.Fatal(err)
 	}
-	if e := w.audit[len(w.audit)-1]; e.Action != "break-glass.reset" || e.Actor != "system:operator" || len(w.live()) != 0 {
-		t.Errorf("the audit says %+v, and %d sessions go on", e, len(w.live()))
+	told := w.audit[len(w.audit)-2:]
+	if told[0].Action != "break-glass.reset" || told[1].Action != "session.end" || told[0].Actor != "system:operator" || told[1].Actor != "system:operator" || len(w.live()) != 0 {
+		t.Errorf("the audit says %+v, and %d sessions go on", told, len(w.live()))
 	}
 	if rec := w.browser().post("/sso/break-glass", url.Values{"password": {goodPassword}}); rec.Code != http.StatusNotFound {
 		t.Error(rec.Code)
