@@ -148,6 +148,9 @@ func TestSecurityDisabledConnection(t *testing.T) {
 	c.Spec.Enabled = false
 	w.put(c)
 	w.refused(b.get(back), "no_connection")
+	if len(w.idp.tokenReqs) != 0 {
+		t.Error("the provider was asked for tokens nevertheless")
+	}
 	w.refused(b.get("/sso/main/login"), "no_connection")
 	for _, page := range []string{"/sso/login", "/sso/login?email=ada@main.example"} {
 		if body := b.get(page).Body.String(); strings.Contains(body, "/sso/main/login") {

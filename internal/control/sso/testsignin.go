@@ -13,6 +13,7 @@ import (
 	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/control/sso/saml"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
@@ -196,11 +197,7 @@ func (t *rehearsal) page() testPage {
 		if f.Change == "" {
 			page.Problem = f.Text
 		}
-		// What is wrong with our own storage, and what was seen on the way to the
-		// provider's network, is for the log.
-		own, ok := errors.AsType[*Failure](t.err)
-		_, transport := errors.AsType[*url.Error](t.err)
-		if ok && own.Err != nil && own.Status < http.StatusServiceUnavailable && !transport && !isRefusal(t.err) {
+		if own, ok := errors.AsType[*Failure](t.err); ok && own.Err != nil && tellable(own) {
 			page.Detail = cut(own.Err.Error(), maxShownValue)
 		}
 	}
@@ -224,6 +221,14 @@ func (t *rehearsal) page() testPage {
 		page.Claims = append(page.Claims, fact{cut(name, maxShownValue), shown})
 	}
 	return page
+}
+
+// tellable says whether the cause of a failure is about what the provider has
+// said, and so for the administrator to see. What was seen on the way there, and
+// what is wrong with our own storage and files, is for the log.
+func tellable(f *Failure) bool {
+	answered := []string{"client_refused", "token_refused", "token_type"}
+	return f.Status < http.StatusInternalServerError || saml.ReasonOf(f) != "" || slices.Contains(answered, f.Reason)
 }
 
 func (t *rehearsal) facts() []fact {
