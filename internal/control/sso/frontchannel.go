@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	// triesFrontChannel of one address in a quarter of an hour: behind it may be
-	// an office.
-	triesFrontChannel = 300
+	// triesFrontChannel is how many sids of nobody's one network names in a
+	// quarter of an hour: behind it may be an office whose sessions are over. Those
+	// that end a session do not count.
+	triesFrontChannel = 3000
 	maxSID            = 256
 )
 
@@ -42,15 +43,18 @@ func (h *Handler) frontchannelLogout(r *http.Request, c *v1.SsoConnection) error
 			return again("parameter_twice", errors.New(name))
 		}
 	}
-	sid := q.Get("sid")
+	sid, tries := q.Get("sid"), "frontchannel/"+network(h.addr(r))
 	switch {
 	case sid == "" || len(sid) > maxSID:
 		return again("logout_sid", errors.New("the sid is missing or too long"))
 	case q.Has("iss") && q.Get("iss") != c.Spec.OIDC.Issuer:
 		return again("logout_issuer", errors.New("the iss is another's"))
-	case !h.crowd.allow("frontchannel/"+network(h.addr(r)), triesFrontChannel, h.now()):
+	case h.crowd.spent(tries, triesFrontChannel, h.now()):
 		return tooMany()
 	}
-	_, err := h.endAt(r.Context(), c, providerLogout{issuer: c.Spec.OIDC.Issuer, sessions: []string{sid}, by: "front-channel"}, h.addr(r))
+	ended, err := h.endAt(r.Context(), c, providerLogout{issuer: c.Spec.OIDC.Issuer, sessions: []string{sid}, by: "front-channel"}, h.addr(r))
+	if err == nil && len(ended) == 0 {
+		h.crowd.allow(tries, triesFrontChannel, h.now())
+	}
 	return err
 }

@@ -26,13 +26,18 @@ const (
 	argonSalt    = 16
 )
 
-// guard bounds what strangers may try, and hashes one password at a time: each
-// takes 64 MiB.
+// guard bounds what may be tried at the emergency door, and hashes one password
+// at a time: each takes 64 MiB.
 type guard struct {
-	mu     sync.Mutex
-	counts map[string]*count
+	*tally
 	one    sync.Mutex
 	memory uint32 // KiB
+}
+
+// tally bounds what strangers may do.
+type tally struct {
+	mu     sync.Mutex
+	counts map[string]*count
 }
 
 type count struct {
@@ -40,30 +45,41 @@ type count struct {
 	since time.Time
 }
 
-func newGuard() *guard { return &guard{counts: map[string]*count{}, memory: argonMemory} }
+func newGuard() *guard { return &guard{tally: newTally(), memory: argonMemory} }
+
+func newTally() *tally { return &tally{counts: map[string]*count{}} }
 
 // allow reports whether something may be tried once more: at most limit times
 // in a quarter of an hour.
-func (g *guard) allow(what string, limit int, now time.Time) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	c := g.counts[what]
+func (t *tally) allow(what string, limit int, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.counts[what]
 	if c == nil || now.Sub(c.since) >= window {
-		if c == nil && len(g.counts) >= maxCounts {
-			for k, old := range g.counts {
+		if c == nil && len(t.counts) >= maxCounts {
+			for k, old := range t.counts {
 				if now.Sub(old.since) >= window {
-					delete(g.counts, k)
+					delete(t.counts, k)
 				}
 			}
-			if len(g.counts) >= maxCounts {
+			if len(t.counts) >= maxCounts {
 				return false
 			}
 		}
 		c = &count{since: now}
-		g.counts[what] = c
+		t.counts[what] = c
 	}
 	c.n++
 	return c.n <= limit
+}
+
+// spent reports whether a limit is used up, and counts nothing: where only what
+// was refused counts, what is genuine goes on however much of it there is.
+func (t *tally) spent(what string, limit int, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.counts[what]
+	return c != nil && now.Sub(c.since) < window && c.n >= limit
 }
 
 // network is an address as strangers are counted by it: of IPv6 the /64, which

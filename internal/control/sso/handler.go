@@ -33,7 +33,7 @@ type Handler struct {
 	guard    *guard
 	// crowd counts what strangers ask for without a form of ours; what they fill
 	// it with is in nobody's way at the emergency door.
-	crowd     *guard
+	crowd     *tally
 	verifying chan struct{} // a place for each message that is verified at a time
 }
 
@@ -56,7 +56,7 @@ func New(opt Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{opt: opt, origin: u.Scheme + "://" + u.Host, base: strings.TrimRight(opt.ExternalURL, "/"), pages: pages, mux: http.NewServeMux(), guard: newGuard(), crowd: newGuard(), verifying: make(chan struct{}, verifyAtOnce)}
+	h := &Handler{opt: opt, origin: u.Scheme + "://" + u.Host, base: strings.TrimRight(opt.ExternalURL, "/"), pages: pages, mux: http.NewServeMux(), guard: newGuard(), crowd: newTally(), verifying: make(chan struct{}, verifyAtOnce)}
 	h.sessions = newSessions(h)
 	h.oidc = newOpenID(h)
 	if opt.SAML != nil {

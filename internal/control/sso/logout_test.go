@@ -291,6 +291,19 @@ func TestSecurityFrontChannelLogoutNeedsTheSID(t *testing.T) {
 	t.Error("sids can be guessed without end")
 }
 
+func TestFrontChannelLogoutsOfAWholeOfficeGoOn(t *testing.T) {
+	w := newWorld(t, nil)
+	for range triesFrontChannel - 1 { // one try is left
+		w.h.crowd.allow("frontchannel/192.0.2.1", triesFrontChannel, w.clock())
+	}
+	for range 3 {
+		w.browser().signIn()
+		if rec := w.browser().get("/sso/main/frontchannel-logout?sid=sid-1"); rec.Code != http.StatusOK || len(w.live()) != 0 {
+			t.Fatalf("%d, %d sessions", rec.Code, len(w.live()))
+		}
+	}
+}
+
 func TestSecurityALogoutTokenWorksOnce(t *testing.T) {
 	w := newWorld(t, nil)
 	w.browser().signIn()

@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// triesSLO of one network in a quarter of an hour, and how many messages are
-	// verified at a time: what they hold is nobody's word until that is done.
+	// triesSLO is how many messages of one network are refused in a quarter of an
+	// hour before no more are looked at, and verifyAtOnce how many are verified at
+	// a time: what they hold is nobody's word until that is done. Genuine ones do
+	// not count: an identity provider's server may send all of a company's.
 	triesSLO     = 300
 	verifyAtOnce = 2
 	verifyWait   = 5 * time.Second
@@ -51,7 +53,7 @@ func (h *Handler) singleLogout(w http.ResponseWriter, r *http.Request) {
 	if err == nil && message.Has("SAMLRequest") == message.Has("SAMLResponse") {
 		err = again("saml_malformed", errors.New("not one SAMLRequest or SAMLResponse"))
 	}
-	if err == nil && !h.crowd.allow("slo/"+network(h.addr(r)), triesSLO, h.now()) {
+	if err == nil && h.crowd.spent(sloTries(h, r), triesSLO, h.now()) {
 		err = tooMany()
 	}
 	if err != nil {
@@ -65,6 +67,8 @@ func (h *Handler) singleLogout(w http.ResponseWriter, r *http.Request) {
 	h.logoutAnswered(w, r, c, message.Get("RelayState"))
 }
 
+func sloTries(h *Handler, r *http.Request) string { return "slo/" + network(h.addr(r)) }
+
 // logoutRequested ends the sessions that the identity provider names, and
 // answers by way of the browser.
 func (h *Handler) logoutRequested(w http.ResponseWriter, r *http.Request, c *v1.SsoConnection) {
@@ -76,6 +80,7 @@ func (h *Handler) logoutRequested(w http.ResponseWriter, r *http.Request, c *v1.
 			return err
 		})
 		if reason := saml.ReasonOf(err); reason != "" {
+			h.crowd.allow(sloTries(h, r), triesSLO, h.now())
 			err = samlRefused(reason, err)
 		}
 	}

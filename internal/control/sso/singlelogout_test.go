@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"html"
 	"net/http"
 	"net/http/httptest"
@@ -33,6 +34,16 @@ func newSLOWorld(t *testing.T, change func(*v1.SsoConnection)) *samlWorld {
 			change(c)
 		}
 	})
+}
+
+// change writes the connection anew.
+func (w *samlWorld) change(change func(*v1.SsoConnectionSpec)) {
+	w.t.Helper()
+	old, _ := w.Load().SsoConnection("corp")
+	c, settings := *old, *old.Spec.SAML
+	c.Spec.SAML = &settings
+	change(&c.Spec)
+	w.put(&c)
 }
 
 // provider is the identity provider as a party of single logout: what we write,
@@ -157,10 +168,7 @@ func (w *samlWorld) metadata(slo saml.Binding) string {
 
 func TestSAMLSignOutByAFormAndByScript(t *testing.T) {
 	w := newSAMLWorld(t, nil)
-	c, _ := w.Load().SsoConnection("corp")
-	changed := *c
-	changed.Spec.SAML = &v1.SsoSaml{MetadataXML: w.metadata(saml.BindingPOST)}
-	w.put(&changed)
+	w.change(func(s *v1.SsoConnectionSpec) { s.SAML = &v1.SsoSaml{MetadataXML: w.metadata(saml.BindingPOST)} })
 
 	rec := w.samlSignIn().post("/sso/logout", nil)
 	body := rec.Body.String()
@@ -196,16 +204,12 @@ func TestSecurityAnotherProviderIsNotToldWhoSignsOut(t *testing.T) {
 	w := newSLOWorld(t, nil)
 	saml, openid := w.samlSignIn(), w.browser()
 	openid.signIn()
-	c, _ := w.Load().SsoConnection("corp")
-	changed := *c
-	settings := *c.Spec.SAML
-	settings.EntityID = "https://other.example/metadata"
-	changed.Spec.SAML = &settings
+	w.change(func(s *v1.SsoConnectionSpec) { s.SAML.EntityID = "https://other.example/metadata" })
 	main := w.connection("main")
 	o := main.Spec.OIDC
 	o.Issuer, o.EndSessionEndpoint = "https://other.example", "https://other.example/logout"
 	o.AuthorizationEndpoint, o.TokenEndpoint, o.JWKSURL = "https://other.example/authorize", "https://other.example/token", "https://other.example/jwks"
-	w.put(&changed, main)
+	w.put(main)
 	for name, b := range map[string]*browser{"SAML": saml, "OpenID Connect": openid} {
 		if next := sentOn(t, b.post("/sso/logout", nil)); next != ours+"/sso/signed-out?only=gatehouse" {
 			t.Errorf("%s: the new provider learns of the old one's person: %s", name, next)
@@ -282,10 +286,7 @@ func TestASAMLLogoutThatCannotBeWrittenIsNoSuccess(t *testing.T) {
 
 func TestThePageAfterASAMLLogoutSaysWhatHasHappened(t *testing.T) {
 	w := newSLOWorld(t, nil)
-	c, _ := w.Load().SsoConnection("corp")
-	changed := *c
-	changed.Spec.SAML = &v1.SsoSaml{MetadataXML: w.metadata(saml.BindingPOST)}
-	w.put(&changed)
+	w.change(func(s *v1.SsoConnectionSpec) { s.SAML = &v1.SsoSaml{MetadataXML: w.metadata(saml.BindingPOST)} })
 	b := w.samlSignIn()
 	ask := func(who string) string {
 		m, err := w.provider(nil).LogoutRequest(saml.Assertion{NameID: who}, "")
@@ -301,6 +302,20 @@ func TestThePageAfterASAMLLogoutSaysWhatHasHappened(t *testing.T) {
 	w.down = false
 	if page := ask("grace"); !strings.Contains(page, "You are signed out of Gatehouse") || len(w.live()) != 0 {
 		t.Errorf("the session has ended:\n%s", page)
+	}
+}
+
+func TestTheProvidersOwnLogoutsAreNotCountedAgainstIt(t *testing.T) {
+	w := newSLOWorld(t, nil)
+	w.samlSignIn()
+	idp := w.provider(nil)
+	for range triesSLO + 1 {
+		if rec := w.browser().carry(idp.LogoutRequest(saml.Assertion{NameID: "somebody"}, "")); rec.Code != http.StatusSeeOther {
+			t.Fatalf("%d\n%s", rec.Code, rec.Body)
+		}
+	}
+	if rec := w.browser().carry(idp.LogoutRequest(saml.Assertion{NameID: "grace"}, "")); rec.Code != http.StatusSeeOther || len(w.live()) != 0 {
+		t.Errorf("%d, %d sessions", rec.Code, len(w.live()))
 	}
 }
 
@@ -321,10 +336,25 @@ func TestSecurityLogoutMessagesOfStrangersAreBounded(t *testing.T) {
 	for range verifyAtOnce {
 		w.h.verifying <- struct{}{}
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	looked, r := make(chan error, 1), httptest.NewRequest(http.MethodGet, ourSLO, nil)
+	go func() {
+		looked <- nil
+		looked <- w.h.verified(r, func() error { looked <- errors.New("looked at"); return nil })
+	}()
+	<-looked
+	select {
+	case <-looked:
+		t.Fatal("a third one is looked at beside two")
+	case <-time.After(100 * time.Millisecond):
+	}
+	<-w.h.verifying // a place
+	if first, second := <-looked, <-looked; first == nil || second != nil {
+		t.Errorf("it is not looked at when there is a place: %v, %v", first, second)
+	}
+	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	r := httptest.NewRequestWithContext(ctx, http.MethodGet, ourSLO, nil)
-	if err := w.h.verified(r, func() error { t.Error("a third one is looked at"); return nil }); err == nil {
+	w.h.verifying <- struct{}{}
+	if err := w.h.verified(r.WithContext(gone), func() error { t.Error("nobody waits for it"); return nil }); err == nil {
 		t.Error("no error")
 	}
 	if network("2001:db8::1") != network("2001:db8::ffff:2") || network("192.0.2.1") == network("192.0.2.2") || network("") != "" {
@@ -336,10 +366,10 @@ func TestAConnectionThatIsSwitchedOffStillEndsSessions(t *testing.T) {
 	w := newSLOWorld(t, nil)
 	w.samlSignIn()
 	w.browser().signIn()
-	c, _ := w.Load().SsoConnection("corp")
-	corp, main := *c, w.connection("main")
-	corp.Spec.Enabled, main.Spec.Enabled = false, false
-	w.put(&corp, main)
+	w.change(func(s *v1.SsoConnectionSpec) { s.Enabled = false })
+	main := w.connection("main")
+	main.Spec.Enabled = false
+	w.put(main)
 	if rec := w.browser().get("/sso/corp/login"); rec.Code != http.StatusNotFound {
 		t.Errorf("it lets people in: %d", rec.Code)
 	}
