@@ -223,8 +223,11 @@ func connectionFields() map[string]*huma.Schema {
 	verified := enum("", v1.EmailVerifiedRequired, v1.EmailVerifiedAssumed)
 	verified.Description = "required asks for email_verified: true, assumed takes a missing one as true. Default required; assumed with SAML, but not with the entra preset, with which OpenID Connect never assumes it."
 	fields := claimFields("SsoClaims", "email", "emailVerified", "groups", "name")
-	for _, f := range []string{"authorizationEndpoint", "tokenEndpoint", "jwksURL", "userinfoEndpoint", "endSessionEndpoint"} {
+	for _, f := range openIDURLs() {
 		fields["SsoOpenID."+f] = maybe(anyURL)
+	}
+	for _, f := range samlURLs() {
+		fields["SsoSaml."+f] = maybe(anyURL)
 	}
 	maps.Copy(fields, map[string]*huma.Schema{
 		"SsoConnectionSpec.displayName":   inBytes("", 64),
@@ -239,9 +242,6 @@ func connectionFields() map[string]*huma.Schema {
 		"SsoOpenID.tokenEndpointAuth":     enum("", v1.TokenAuthBasic, v1.TokenAuthPost, v1.TokenAuthNone),
 		"SsoOpenID.scopes":                scopes,
 		"SsoOpenID.algorithms":            algorithms(),
-		"SsoSaml.metadataURL":             maybe(anyURL),
-		"SsoSaml.ssoURL":                  maybe(anyURL),
-		"SsoSaml.sloURL":                  maybe(anyURL),
 		"SsoSaml.certificates":            texts(patterned(pemPattern), 0),
 		"SsoSaml.encryption":              enum("", v1.EncryptionOff, v1.EncryptionOptional, v1.EncryptionRequired),
 		"SsoRequire.acrValues":            texts(aWord, 0),

@@ -85,6 +85,14 @@ func samlRelations() []*huma.Schema {
 	)}
 }
 
+// openIDURLs are the fields of an OpenID provider that hold a URL, beside the
+// issuer; samlURLs are those of a SAML one.
+func openIDURLs() []string {
+	return []string{"authorizationEndpoint", "tokenEndpoint", "jwksURL", "userinfoEndpoint", "endSessionEndpoint"}
+}
+
+func samlURLs() []string { return []string{"metadataURL", "ssoURL", "sloURL"} }
+
 // connectionRelations: a connection that is not enabled may be incomplete.
 func connectionRelations() []*huma.Schema {
 	client := anyOf(is("tokenEndpointAuth", v1.TokenAuthNone), object(nil, "clientSecret"))
@@ -94,17 +102,14 @@ func connectionRelations() []*huma.Schema {
 	)
 	byHand := allOf(given("entityId", "ssoURL"), listed("certificates"))
 	saml := inside("saml", anyOf(given("metadataURL"), given("metadataXML"), byHand), true)
-	urls := func(names ...string) *huma.Schema {
+	urls := func(names []string) *huma.Schema {
 		s := object(properties{})
 		for _, n := range names {
 			s.Properties[n] = maybe(safeURL)
 		}
 		return s
 	}
-	safe := object(properties{
-		"oidc": urls("issuer", "authorizationEndpoint", "tokenEndpoint", "jwksURL", "userinfoEndpoint", "endSessionEndpoint"),
-		"saml": urls("metadataURL", "ssoURL", "sloURL"),
-	})
+	safe := object(properties{"oidc": urls(append(openIDURLs(), "issuer")), "saml": urls(samlURLs())})
 	return []*huma.Schema{
 		anyOf(
 			allOf(is("protocol", "", v1.SsoOIDC), absent("saml"), anyOf(off("enabled"), openID)),
