@@ -32,16 +32,21 @@ func left(fields ...string) *huma.Schema {
 	return s
 }
 
+// filled is a list that is not empty.
+func filled() *huma.Schema {
+	return &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{}, MinItems: number(1)}
+}
+
 // listed is an object in which a list, or the text that stands for one, is not
 // empty; unlisted is one in which it is.
 func listed(field string) *huma.Schema {
-	return with(field, &huma.Schema{AnyOf: []*huma.Schema{{Type: huma.TypeArray, MinItems: number(1)}, text()}})
+	return with(field, &huma.Schema{AnyOf: []*huma.Schema{filled(), text()}})
 }
 
 func unlisted(fields ...string) *huma.Schema {
 	s := object(properties{})
 	for _, f := range fields {
-		s.Properties[f] = &huma.Schema{Type: huma.TypeArray, MaxItems: number(0)}
+		s.Properties[f] = listOf(&huma.Schema{}, 0)
 	}
 	return s
 }
@@ -50,7 +55,7 @@ func unlisted(fields ...string) *huma.Schema {
 func absent(fields ...string) *huma.Schema {
 	s := object(nil)
 	for _, f := range fields {
-		s.AllOf = append(s.AllOf, &huma.Schema{Not: &huma.Schema{Required: []string{f}}})
+		s.AllOf = append(s.AllOf, &huma.Schema{Not: object(nil, f)})
 	}
 	return s
 }
@@ -107,7 +112,7 @@ func relations() map[string][]*huma.Schema {
 		"SecretValue":             {secretForms()},
 		"CACert":                  {anyOf(allOf(with("pem", patterned(pemPattern)), left("file")), allOf(with("file", patterned(`^/`)), left("pem")))},
 		"GroupRef":                {anyOf(allOf(given("identityProvider"), left("ssoConnection")), allOf(given("ssoConnection"), left("identityProvider")))},
-		"IdentityProviderMapping": {anyOf(given("clientId"), with("claims", &huma.Schema{Type: huma.TypeArray, MinItems: number(1)}))},
+		"IdentityProviderMapping": {anyOf(given("clientId"), with("claims", filled()))},
 		"Model":                   {anyOf(with("name", &huma.Schema{Type: huma.TypeString, Not: enum("*")}), allOf(is("name", "*"), left("model")))},
 		"ProviderAccountSpec":     accountRelations(),
 		"SecretStoreSpec":         {anyOf(is("provider", secretStores(false)...), given("address"))},
