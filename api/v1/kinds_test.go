@@ -135,6 +135,11 @@ func TestMetadataIsValidatedForEveryKind(t *testing.T) {
 			wantPath(t, string(k), r.Validate(), c.path)
 		}
 	}
+	long := valid(KindTeam)
+	long.Meta().Labels = map[string]string{strings.Repeat("é", 253): ""} // characters, not bytes
+	if errs := long.Validate(); len(errs) > 0 {
+		t.Error(errs)
+	}
 }
 
 func wantPath(t *testing.T, name string, errs FieldErrors, path string) {
@@ -238,6 +243,8 @@ func providerCases() []validationCase {
 			s.JWKSURLs, s.JWKS = Strings{"https://a.example.com"}, json.RawMessage(`{"keys":[{}]}`)
 		})},
 		{"empty jwks", "spec.jwks", ip(func(s *IdentityProviderSpec) { s.JWKS = json.RawMessage(`{"keys":[]}`) })},
+		{"key of no type", "spec.jwks.keys[0]", ip(func(s *IdentityProviderSpec) { s.JWKS = json.RawMessage(`{"keys":[{"kid":"a"}]}`) })},
+		{"two shapes", "spec.config", ip(func(s *IdentityProviderSpec) { s.Config = &IdentityProviderConfig{Issuer: "https://other.example.com"} })},
 		{"many key URLs", "spec.jwksURLs", ip(func(s *IdentityProviderSpec) { s.JWKSURLs = make(Strings, 9) })},
 		{"key URL", "spec.jwksURLs[0]", ip(func(s *IdentityProviderSpec) { s.JWKSURLs = Strings{"jwks"} })},
 		{"no audience", "spec.audiences", ip(func(s *IdentityProviderSpec) { s.Audiences = nil })},

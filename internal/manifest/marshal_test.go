@@ -139,6 +139,13 @@ func TestDecodeJSONIsStrict(t *testing.T) {
 	if r, err := DecodeJSON(v1.KindTeam, []byte(`{"metadata":{"name":"x"},"spec":{}}`)); err != nil || r.Type().Kind != v1.KindTeam || r.Type().APIVersion != v1.APIVersion {
 		t.Errorf("%+v, %v", r, err)
 	}
+	whole := `{"metadata":{"name":"x"},"spec":{"provider":"echo","echo":{"status":%s}}}`
+	for _, n := range []string{"503", "503.0", "5.03e2"} {
+		r, err := DecodeJSON(v1.KindProviderAccount, []byte(strings.Replace(whole, "%s", n, 1)))
+		if err != nil || r.(*v1.ProviderAccount).Spec.Echo.Status != 503 {
+			t.Errorf("%s: %+v, %v", n, r, err)
+		}
+	}
 	for body, path := range map[string]string{
 		``: "", `null`: "", `[]`: "", `{"metadata":{"name":"x"}} x`: "", "{\"a\xff\":1}": "", `{"a":"\ud800"}`: "", `apiVersion: gatehouse.dev/v1`: "", `{'a':1}`: "",
 		`{"metadata":{"name":"x"},"metadata":{"name":"y"},"spec":{}}`:           "",
@@ -153,6 +160,8 @@ func TestDecodeJSONIsStrict(t *testing.T) {
 		`{"metadata":{"name":"X"},"spec":{}}`:                                   "metadata.name",
 		`{"metadata":{"name":"x","labels":{"a.b/c":1}},"spec":{}}`:              `metadata.labels["a.b/c"]`,
 		`{"metadata":{"name":"x","generation":99999999999999999999},"spec":{}}`: "metadata.generation",
+		`{"metadata":{"name":"x","generation":9007199254740993},"spec":{}}`:     "metadata.generation",
+		`{"metadata":{"name":"x","generation":1.5},"spec":{}}`:                  "metadata.generation",
 		`{"metadata":{"name":"x"},"spec":{"description":"a\u0000b"}}`:           "spec.description",
 	} {
 		_, err := DecodeJSON(v1.KindTeam, []byte(body))

@@ -34,6 +34,8 @@ func TestSecurityPersonalAccessTokens(t *testing.T) {
 	w.seed(head("TenantSettings", "default") + `{personalAccessTokenMaxAge: 30d}`)
 	w.run(t, []scenario{
 		{who: "member", method: "POST", path: "/me/tokens", body: `{"name":"x","expiresIn":"31d"}`, status: 409, contains: []string{"at most"}},
+		{who: "member", method: "POST", path: "/me/tokens", body: `{"name":"x","narrowing":{"notAfter":"2020-01-01T00:00:00Z"}}`, status: 409, contains: []string{"notAfter has passed"}},
+		{who: "member", method: "POST", path: "/me/tokens", body: `{"name":"x","narrowing":{"notAfter":"yesterday"}}`, status: 400},
 		{who: "member", method: "POST", path: "/me/tokens", body: `{"name":"x","expiresIn":"0s"}`, status: 400},
 		{who: "member", method: "POST", path: "/me/tokens", body: `{"expiresIn":"1d"}`, status: 400},
 		{who: "member", method: "POST", path: "/me/tokens", body: `{"name":"x","narrowing":{"models":null}}`, status: 400, contains: []string{"null"}},

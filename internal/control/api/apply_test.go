@@ -32,6 +32,9 @@ func TestApplyIsIdempotentAllOrNothingAndShowsDiffs(t *testing.T) {
 	r = w.yaml("admin", "", teamYAML("c", "x")+"\n---\n"+head("ExternalIdentity", "e")+"{identityProvider: none}\n---\n"+head("RoleBinding", "e")+`{subjects: ["team:c"], role: none, resources: [tenant]}`)
 	w.want(r, 409, "manifest_conflict", `"path":"spec.identityProvider"`, `"line":9`, `"path":"spec.role"`)
 	w.want(w.do("admin", "GET", "/teams/c", ""), 404)
+	// What another state would not make right either is wrong, whatever else contradicts what is there.
+	r = w.yaml("admin", "", head("ExternalIdentity", "e")+"{identityProvider: none}\n---\n"+head("Role", "e")+"{permissions: [fly]}")
+	w.want(r, 400, "invalid_manifest", `"path":"spec.identityProvider"`, `"path":"spec.permissions[0]"`)
 	// References within the set are found, in any order; what grants nothing yet is a warning.
 	r = w.yaml("admin", "", head("ExternalIdentity", "e")+"{identityProvider: idp}\n---\n"+head("IdentityProvider", "idp")+"{issuer: \"https://idp.example.com\", audiences: [g]}\n---\n"+
 		head("AuthzRules", "z")+"{rules: [{models: [later/m], users: [ada]}]}")
