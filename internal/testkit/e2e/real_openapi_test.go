@@ -58,7 +58,8 @@ func TestRealTheAPIIsAsItIsDescribed(t *testing.T) {
 			if run.Findings > 0 {
 				t.Errorf("the API is not as it is described:\n%s", run.Output)
 			}
-			if run.Operations < 74 || run.Cases < 3000 {
+			// A schema that cannot be generated from ends in few requests, and no finding.
+			if run.Operations < 80 || run.Cases < 15_000 {
 				t.Errorf("only %d operations and %d requests", run.Operations, run.Cases)
 			}
 			// Whoever has been removed on the way has tested nothing since.
