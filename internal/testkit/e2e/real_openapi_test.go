@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"testing"
 
 	"github.com/gatehouse-ai/gatehouse/internal/testkit"
@@ -22,6 +23,10 @@ allow-x00 = false   # no manifest holds U+0000; JSON Schema has no readable way 
 positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "412", "428"]
 negative_data_rejection.expected-statuses = ["400", "401", "403", "404", "405", "409", "412", "413", "415", "428"]
 `
+
+// elsewhere is what the server logs of a look-up, or of a connection to another
+// address than loopback.
+var elsewhere = regexp.MustCompile(`lookup [^ "]+|dial tcp (?:[0-9]+\.[0-9.]+|\[[^\]]+\]):[0-9]+: (?:i/o timeout|connect: (?:no route|network))`)
 
 // openAPITargets are there so that requests find something.
 const openAPITargets = `
@@ -61,6 +66,10 @@ func TestRealTheAPIIsAsItIsDescribed(t *testing.T) {
 			// A schema that cannot be generated from ends in few requests, and no finding.
 			if run.Operations < 80 || run.Cases < 15_000 {
 				t.Errorf("only %d operations and %d requests", run.Operations, run.Cases)
+			}
+			// What is made up must not be asked for beyond this machine.
+			if out := elsewhere.FindString(g.Log()); out != "" {
+				t.Errorf("the server has asked beyond loopback: %s", out)
 			}
 			// Whoever has been removed on the way has tested nothing since.
 			wantStatus(t, "who asked is still there", g.Do(t, testkit.Request{Path: "/api/v1/me", Token: token}), http.StatusOK)
