@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"net/http"
 	"time"
 
@@ -45,18 +44,8 @@ func (a *API) directoryOperations() []operation {
 	}
 }
 
-// directory finds the directory of the path; the permission on the tenant was
-// asked for already.
-func (c *call) directory() (v1.Resource, error) {
-	r, err := c.opt.Resources.Resource(c.r.Context(), c.key(v1.KindScimDirectory))
-	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
-		return nil, identity.Errorf(identity.CodeNotFound, "there is no %s", c.about)
-	}
-	return r, err
-}
-
 func (c *call) directoryTokens() (*answer, error) {
-	d, err := c.directory()
+	d, err := c.existing(v1.KindScimDirectory)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +53,7 @@ func (c *call) directoryTokens() (*answer, error) {
 }
 
 func (c *call) createDirectoryToken() (*answer, error) {
-	d, err := c.directory()
+	d, err := c.existing(v1.KindScimDirectory)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +69,7 @@ func (c *call) createDirectoryToken() (*answer, error) {
 }
 
 func (c *call) revokeDirectoryToken() (*answer, error) {
-	d, err := c.directory()
+	d, err := c.existing(v1.KindScimDirectory)
 	if err != nil {
 		return nil, err
 	}

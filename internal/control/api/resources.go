@@ -126,6 +126,16 @@ func (c *call) key(k v1.Kind) identity.ResourceKey {
 	return identity.ResourceKey{Kind: k, Name: name}
 }
 
+// existing finds the resource of the path, where the permission on the tenant was
+// asked for already.
+func (c *call) existing(k v1.Kind) (v1.Resource, error) {
+	r, err := c.opt.Resources.Resource(c.r.Context(), c.key(k))
+	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
+		return nil, identity.Errorf(identity.CodeNotFound, "there is no %s", c.about)
+	}
+	return r, err
+}
+
 // readable returns a resource that the caller may read. One that they may not
 // is as absent as one that is not there.
 func (c *call) readable(k v1.Kind) (v1.Resource, error) {

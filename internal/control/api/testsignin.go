@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"net/http"
 	"time"
 
@@ -39,10 +38,7 @@ func (a *API) testSignInOperations() []operation {
 }
 
 func (c *call) createTestSignIn() (*answer, error) {
-	r, err := c.opt.Resources.Resource(c.r.Context(), c.key(v1.KindSsoConnection))
-	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
-		return nil, identity.Errorf(identity.CodeNotFound, "there is no %s", c.about)
-	}
+	r, err := c.existing(v1.KindSsoConnection)
 	if err != nil {
 		return nil, err
 	}
