@@ -383,3 +383,20 @@ func TestEveryJSONFieldOfEveryKindHasAName(t *testing.T) {
 		walk(reflect.TypeOf(New(k)), map[reflect.Type]bool{})
 	}
 }
+
+// Of two shapes one would win unseen: an audience that somebody wrote would not
+// be asked for.
+func TestSecurityAnIdentityProviderIsWrittenInOneShape(t *testing.T) {
+	for name, spec := range map[string]IdentityProviderSpec{
+		"issuer":    {Issuer: "https://idp.example.com"},
+		"audiences": {Audiences: Strings{"gatehouse"}},
+		"jwksURLs":  {JWKSURLs: Strings{"https://idp.example.com/keys"}},
+		"jwks":      {JWKS: json.RawMessage(`{"keys":[{"kty":"EC"}]}`)},
+	} {
+		spec.Config = &IdentityProviderConfig{Issuer: "https://other.example.com", JWKSURI: "https://other.example.com/keys"}
+		p := valid(KindIdentityProvider).(*IdentityProvider)
+		p.Spec = spec
+		p.Default()
+		wantPath(t, name, p.Validate(), "spec.config")
+	}
+}

@@ -245,3 +245,14 @@ func TestADomainAndAnIssuerBelongToOne(t *testing.T) {
 	w.want(w.do("admin", "DELETE", "/scim-directories/one", "", "If-Match", "*"), 204)
 	w.want(w.do("admin", "PUT", "/scim-directories/two", dir("two")), 201)
 }
+
+// Whoever may only look at a connection makes nobody sign in through it.
+func TestSecurityATestSignInIsForThoseWhoMayChangeTheConnection(t *testing.T) {
+	w := newWorld(t)
+	w.seed(head("SsoConnection", "okta") + "{}\n---\n" + head("Role", "looker") + "{permissions: [\"sso-connection:read\"]}\n---\n" +
+		head("RoleBinding", "member-looks") + `{subjects: ["user:member@example.com"], role: looker, resources: [tenant]}`)
+	w.want(w.do("member", "GET", "/sso-connections/okta", ""), 200)
+	w.want(w.do("member", "POST", "/sso-connections/okta/test-sign-ins", ""), 403, "sso-connection:update")
+	w.want(w.do("narrowed", "POST", "/sso-connections/okta/test-sign-ins", ""), 403)
+	w.want(w.do("admin", "POST", "/sso-connections/okta/test-sign-ins", ""), 201, `"url"`, "user:admin@example.com")
+}
