@@ -52,6 +52,7 @@ func rooms() []room {
 		{prefix: "internal/app/settings", floor: 4},
 		{prefix: "internal/app", floor: 5, peers: []string{"internal/app"}},
 		{prefix: "client", floor: 0.5, libraries: none},
+		{prefix: "internal/testkit/testlog", floor: 0, libraries: none},
 		{prefix: "internal/testkit", floor: 6, peers: []string{"internal/testkit"}},
 		{prefix: "cmd", floor: 6, peers: []string{"cmd"}},
 		{prefix: "internal/archtest", floor: 7},
@@ -136,6 +137,8 @@ func forbiddenPair(from, to string) string {
 		return "client is for programs outside"
 	case to == "internal/app/settings" && from != "internal/app" && from != "cmd" && from != "internal/testkit":
 		return "settings are read by app alone"
+	case strings.HasPrefix(to, "internal/testkit/") && from != "internal/testkit":
+		return "it is for tests"
 	}
 	return ""
 }

@@ -1,7 +1,6 @@
 package testkit
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -10,12 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/gatehouse-ai/gatehouse/internal/app"
 	"github.com/gatehouse-ai/gatehouse/internal/app/settings"
+	"github.com/gatehouse-ai/gatehouse/internal/testkit/testlog"
 )
 
 // Options say what to start.
@@ -41,8 +40,8 @@ type Gatehouse struct {
 	Admin string
 
 	opt Options
-	log *logBuffer
-	out *logBuffer
+	log *testlog.Buffer
+	out *testlog.Buffer
 }
 
 // Start brings up Gatehouse and takes it down when the test ends. Its log is
@@ -52,7 +51,7 @@ func Start(t testing.TB, opt Options) *Gatehouse {
 	if opt.Dir == "" {
 		opt.Dir = t.TempDir()
 	}
-	g := &Gatehouse{Dir: opt.Dir, opt: opt, log: &logBuffer{}, out: &logBuffer{}}
+	g := &Gatehouse{Dir: opt.Dir, opt: opt, log: &testlog.Buffer{}, out: &testlog.Buffer{}}
 	g.start(t)
 	t.Cleanup(func() {
 		g.Stop(t)
@@ -225,22 +224,4 @@ func (g *Gatehouse) DevToken(t testing.TB, user string) string {
 		t.Fatalf("token of %s: %d %s %v", user, res.StatusCode, b, err)
 	}
 	return strings.TrimSpace(string(b))
-}
-
-// logBuffer takes the log of a process that may still be writing.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
+	"github.com/gatehouse-ai/gatehouse/internal/testkit/testlog"
 )
 
 // browsers knows one signed-in browser: the cookie names whose it is.
@@ -211,12 +212,12 @@ func TestATeamListsGroupsOfAConnectionThatIsThere(t *testing.T) {
 func TestTheControlAPINotesThatATokenWasUsed(t *testing.T) {
 	w := newWorld(t)
 	id := w.mint("laptop", "member", "/me/tokens", `{"name":"laptop"}`)
-	w.used = &safeBuffer{}
+	w.used = &testlog.Buffer{}
 	w.want(w.do("laptop", "GET", "/me", ""), 200)
 	if got := w.used.String(); got != id+" from 192.0.2.7\n" {
 		t.Errorf("noted %q", got)
 	}
-	w.used = &safeBuffer{}
+	w.used = &testlog.Buffer{}
 	w.want(w.do("", "GET", "/me", "", "Cookie", "who=member"), 200)
 	w.want(w.do("elsewhere", "GET", "/me", ""), 403)
 	if got := w.used.String(); got != "" {

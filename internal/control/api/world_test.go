@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,34 +25,23 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/secret"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
 	"github.com/gatehouse-ai/gatehouse/internal/store/sqlite"
+	"github.com/gatehouse-ai/gatehouse/internal/testkit/testlog"
 )
 
 // world is the control API on a real store, with people whose tokens are real.
 type world struct {
-	used   *safeBuffer // the tokens whose use the API has noted, a line each
+	used   *testlog.Buffer // the tokens whose use the API has noted, a line each
 	t      testing.TB
 	db     *sqlite.DB
 	pub    *snapshot.Publisher
 	api    *api.API
-	log    *safeBuffer
+	log    *testlog.Buffer
 	tokens map[string]string // who → token
 
 	browsers *browsers
 	// exportFails, where not nil, is an export of the audit that fails.
 	exportFails func(io.Writer) error
 }
-
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-func (s *safeBuffer) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
 
 // The people of the world: an admin, the manager and a member of the team
 // research, an outsider, the manager and the editor of the provider account
@@ -136,7 +124,7 @@ func newWorld(t testing.TB) *world {
 func newWorldOf(t testing.TB, manager string) *world {
 	t.Helper()
 	ctx := context.Background()
-	w := &world{t: t, log: &safeBuffer{}, used: &safeBuffer{}, tokens: map[string]string{}}
+	w := &world{t: t, log: &testlog.Buffer{}, used: &testlog.Buffer{}, tokens: map[string]string{}}
 	var err error
 	if w.db, err = sqlite.Open(ctx, sqlite.Options{Path: sqlite.Memory}); err != nil {
 		t.Fatal(err)

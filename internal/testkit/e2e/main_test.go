@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-ai/gatehouse/internal/devidp"
+	"github.com/gatehouse-ai/gatehouse/internal/testkit/testlog"
 )
 
 // built is the binary of this run: GATEHOUSE_TEST_BINARY, or one that the
@@ -106,27 +107,9 @@ type server struct {
 	cmd          *exec.Cmd
 	url, opsURL  string
 	bootstrap    string // the file of the one-time token
-	welcome, log *capture
+	welcome, log *testlog.Buffer
 	exited       chan struct{}
 	code         int
-}
-
-// capture takes what a process writes.
-type capture struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (c *capture) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.b.Write(p)
-}
-
-func (c *capture) String() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.b.String()
 }
 
 var (
@@ -139,7 +122,7 @@ var (
 // test ends.
 func serve(t testing.TB, environ []string, dir string, args ...string) *server {
 	t.Helper()
-	s := &server{cmd: exec.Command(binary(t), args...), welcome: &capture{}, log: &capture{}, exited: make(chan struct{})}
+	s := &server{cmd: exec.Command(binary(t), args...), welcome: &testlog.Buffer{}, log: &testlog.Buffer{}, exited: make(chan struct{})}
 	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = dir, environ, s.welcome, s.log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
