@@ -60,13 +60,16 @@ type Options struct {
 // Auditor signs and exports the audit. Close it.
 type Auditor struct {
 	opt    Options
-	key    ed25519.PrivateKey
 	cancel context.CancelFunc
 	work   sync.WaitGroup
+
+	mu  sync.Mutex
+	key ed25519.PrivateKey // nil until it could be read
 }
 
-// New reads the signing key, or makes it, and begins to sign. Errors: the
-// store's and the sealer's; a key that another master key sealed.
+// New reads the signing key, or makes it, and begins to sign; where the database
+// is away, as soon as it is back. Errors: the store's others and the sealer's; a
+// key that another master key sealed.
 func New(ctx context.Context, opt Options) (*Auditor, error) {
 	if opt.Every == 0 {
 		opt.Every = time.Minute
@@ -78,8 +81,8 @@ func New(ctx context.Context, opt Options) (*Auditor, error) {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &Auditor{opt: opt}
-	if err := a.open(ctx); err != nil {
-		return nil, fmt.Errorf("the audit's signing key: %w", err)
+	if _, err := a.signer(ctx); err != nil && identity.CodeOf(err) != identity.CodeDatabaseUnavailable {
+		return nil, err
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a.cancel = cancel
@@ -87,30 +90,46 @@ func New(ctx context.Context, opt Options) (*Auditor, error) {
 	return a, nil
 }
 
+// signer is the signing key, read when it is first needed. Its thumbprint is
+// logged, so that it can be noted somewhere that this database is not.
+func (a *Auditor) signer(ctx context.Context) (ed25519.PrivateKey, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.key != nil {
+		return a.key, nil
+	}
+	key, err := a.open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the audit's signing key: %w", err)
+	}
+	a.key = key
+	a.opt.Log.Info("the audit is signed", "key", auditchain.KeyID(publicOf(key)))
+	return key, nil
+}
+
 // open makes a key and keeps it, unless there is one.
-func (a *Auditor) open(ctx context.Context) error {
+func (a *Auditor) open(ctx context.Context) (ed25519.PrivateKey, error) {
 	place := []byte("key/" + keyName)
 	_, fresh, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sealed, err := a.opt.Sealer.Seal(fresh.Seed(), place)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	kept, err := a.opt.Store.PutKey(ctx, keyName, sealed)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	seed, err := a.opt.Sealer.Open(kept, place)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(seed) != ed25519.SeedSize {
-		return errors.New("what is kept is no key")
+		return nil, errors.New("what is kept is no key")
 	}
-	a.key = ed25519.NewKeyFromSeed(seed)
-	return nil
+	return ed25519.NewKeyFromSeed(seed), nil
 }
 
 // Close signs once more and stops.
@@ -119,13 +138,20 @@ func (a *Auditor) Close() {
 	a.work.Wait()
 }
 
-// PublicKey is what the checkpoints are verified with.
+// PublicKey is what the checkpoints are verified with; nil until the key could
+// be read.
 func (a *Auditor) PublicKey() ed25519.PublicKey {
-	return a.key.Public().(ed25519.PublicKey) //nolint:forcetypeassert // ed25519's own promise
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.key == nil {
+		return nil
+	}
+	return publicOf(a.key)
 }
 
-// KeyID is its thumbprint.
-func (a *Auditor) KeyID() string { return auditchain.KeyID(a.PublicKey()) }
+func publicOf(key ed25519.PrivateKey) ed25519.PublicKey {
+	return key.Public().(ed25519.PublicKey) //nolint:forcetypeassert // ed25519's own promise
+}
 
 func (a *Auditor) run(ctx context.Context) {
 	tick := time.NewTicker(a.opt.Every)
@@ -153,6 +179,10 @@ func (a *Auditor) checkpoint(ctx context.Context) {
 // It returns the head. Errors: the store's; a chain that ends before an entry
 // that was signed.
 func (a *Auditor) Sign(ctx context.Context) (auditchain.Head, error) {
+	key, err := a.signer(ctx)
+	if err != nil {
+		return auditchain.Head{}, err
+	}
 	id, head, err := a.opt.Store.AuditHead(ctx)
 	if err != nil {
 		return head, err
@@ -173,7 +203,7 @@ func (a *Auditor) Sign(ctx context.Context) (auditchain.Head, error) {
 	if err != nil {
 		return head, err
 	}
-	c, err := chain.Sign(head, a.opt.Now(), a.key)
+	c, err := chain.Sign(head, a.opt.Now(), key)
 	if err != nil {
 		return head, err
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +21,7 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/control/audit"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/store/sqlite"
+	"github.com/gatehouse-ai/gatehouse/internal/testkit/testlog"
 )
 
 var _ audit.Store = (*sqlite.DB)(nil)
@@ -111,7 +114,7 @@ func TestAuditorsOfOneStoreShareTheKeyAndTheChain(t *testing.T) {
 		making.Go(func() { auditors[i] = start(t, stores[i]) })
 	}
 	making.Wait()
-	if auditors[0].KeyID() != auditors[1].KeyID() {
+	if !auditors[0].PublicKey().Equal(auditors[1].PublicKey()) {
 		t.Fatal("two keys")
 	}
 	for range 4 {
@@ -129,7 +132,7 @@ func TestAuditorsOfOneStoreShareTheKeyAndTheChain(t *testing.T) {
 	if r := verify(t, export(t, auditors[1], 1), strict(auditors[0])); r.Entries != 12 || r.Checkpoints != 4 {
 		t.Fatalf("%+v", r)
 	}
-	if again := start(t, openDB(t, path)); again.KeyID() != auditors[0].KeyID() {
+	if again := start(t, openDB(t, path)); !again.PublicKey().Equal(auditors[0].PublicKey()) {
 		t.Error("a restart has another key")
 	}
 }
@@ -191,16 +194,36 @@ func TestCloseSignsAlsoWhenTheContextOfTheStartIsOver(t *testing.T) {
 	}
 }
 
+// A replica may start while its database is away.
+func TestAStoreThatIsAwayAtTheStartIsSignedWhenItIsBack(t *testing.T) {
+	m := &memory{}
+	m.write(t, 1)
+	m.fail = func(string) error { return identity.Errorf(identity.CodeDatabaseUnavailable, "away") }
+	a := start(t, m)
+	if _, err := a.Sign(t.Context()); identity.CodeOf(err) != identity.CodeDatabaseUnavailable || a.PublicKey() != nil {
+		t.Fatalf("signed with %x, %v", a.PublicKey(), err)
+	}
+	if err := a.Export(t.Context(), io.Discard, 1); identity.CodeOf(err) != identity.CodeDatabaseUnavailable {
+		t.Errorf("exported: %v", err)
+	}
+	m.mu.Lock()
+	m.fail = nil
+	m.mu.Unlock()
+	if head := sign(t, a); head.Seq != 1 || a.PublicKey() == nil {
+		t.Errorf("signed %d with %x", head.Seq, a.PublicKey())
+	}
+}
+
 func TestHeadIsSignedAtIntervalsAndOnlyWhenItHasMoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, log := &memory{}, &heard{}
-		a := with(t, audit.Options{Store: m, Sealer: sealer("master"), Log: log.log()})
+		m, log := &memory{}, &testlog.Buffer{}
+		a := with(t, audit.Options{Store: m, Sealer: sealer("master"), Log: log.Log(slog.LevelWarn)})
 		defer a.Close()
 		check := func(when string, lines int, want ...uint64) {
 			t.Helper()
 			synctest.Wait()
-			if d := cmp.Diff(want, m.signed()); d != "" || log.lines() != lines {
-				t.Errorf("%s: %d lines of log (-want +got)\n%s", when, log.lines(), d)
+			if d := cmp.Diff(want, m.signed()); d != "" || log.Lines() != lines {
+				t.Errorf("%s: %d lines of log (-want +got)\n%s", when, log.Lines(), d)
 			}
 		}
 		time.Sleep(90 * time.Second)
@@ -231,12 +254,12 @@ func TestHeadIsSignedAtIntervalsAndOnlyWhenItHasMoved(t *testing.T) {
 // A store that says nothing is not one that is closed: it must be heard of.
 func TestCheckpointThatTakesTooLongIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, log := &memory{}, &heard{}
-		a := with(t, audit.Options{Store: stalling{m}, Sealer: sealer("master"), Log: log.log()})
+		m, log := &memory{}, &testlog.Buffer{}
+		a := with(t, audit.Options{Store: stalling{m}, Sealer: sealer("master"), Log: log.Log(slog.LevelWarn)})
 		time.Sleep(75 * time.Second)
 		synctest.Wait()
-		if log.lines() != 1 {
-			t.Errorf("%d lines of log", log.lines())
+		if log.Lines() != 1 {
+			t.Errorf("%d lines of log", log.Lines())
 		}
 		a.Close()
 	})

@@ -7,10 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -254,23 +252,3 @@ func wantKind(t testing.TB, err error, kinds ...auditchain.Kind) {
 		t.Fatalf("found %v, want %v", err, kinds)
 	}
 }
-
-// heard is a log to look into.
-type heard struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (h *heard) Write(p []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.b.Write(p)
-}
-
-func (h *heard) lines() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return strings.Count(h.b.String(), "\n")
-}
-
-func (h *heard) log() *slog.Logger { return slog.New(slog.NewTextHandler(h, nil)) }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"crypto/tls"
 	"database/sql/driver"
 	"errors"
 	"io"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/store"
 )
 
@@ -24,7 +26,7 @@ func classify(err error) store.Fault {
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return store.FaultUnavailable
 	}
-	for _, gone := range []error{driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED} {
+	for _, gone := range []error{errNotConnected, driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED} {
 		if errors.Is(err, gone) {
 			return store.FaultUnavailable
 		}
@@ -35,10 +37,30 @@ func classify(err error) store.Fault {
 	return store.FaultOther
 }
 
+// Away reports whether an error of Connect says that the server cannot be
+// reached or does not serve at the moment, so that trying again helps. A refused
+// password or certificate, a missing database or a schema that is too new are
+// other things.
+func Away(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return false
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch e.Code[:min(2, len(e.Code))] {
+		case "28", "3D":
+			return false
+		}
+	}
+	if e, ok := errors.AsType[*identity.Error](err); ok {
+		return e.Code == identity.CodeDatabaseUnavailable
+	}
+	return classify(err) == store.FaultUnavailable
+}
+
 // stale tells a kept connection that has died from a server that is away: to
 // that no new connection can be made.
 func stale(err error) bool {
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok || pgconn.Timeout(err) {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok || pgconn.Timeout(err) || errors.Is(err, errNotConnected) {
 		return false
 	}
 	return classify(err) == store.FaultUnavailable

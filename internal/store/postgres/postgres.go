@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/store"
 )
 
@@ -35,8 +37,13 @@ type Options struct {
 // DB is the store on PostgreSQL.
 type DB struct {
 	*store.Database
+	opt             Options
+	cfg             *pgx.ConnConfig
 	config, records store.Pools
-	follower        *follower
+	// connected says that the schema is in place: until then the pools make no
+	// connection.
+	connected atomic.Bool
+	follower  *follower
 }
 
 const (
@@ -59,6 +66,20 @@ const (
 // several processes does while the others wait. It refuses a schema that is
 // newer than this binary. No error holds the password.
 func Open(ctx context.Context, o Options) (*DB, error) {
+	db, err := Prepare(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Connect(ctx, nil); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// Prepare returns the store without asking the network for anything: until
+// Connect has succeeded, every call fails with database_unavailable.
+// Error: a URL that cannot be read.
+func Prepare(o Options) (*DB, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -72,11 +93,61 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{}
-	if err := db.open(ctx, o, cfg); err != nil {
-		return nil, fmt.Errorf("open the PostgreSQL database %s on %s: %w", cfg.Database, cfg.Host, errors.Join(err, db.closePools()))
-	}
+	db := &DB{opt: o, cfg: cfg}
+	db.config = store.Pools{Write: db.pool(writers, "", db.gate), Read: db.pool(readers, "", db.gate)}
+	db.records = store.Pools{Write: db.pool(recordWriters, "off", db.gate), Read: db.pool(recordReaders, "off", db.gate)}
+	db.Database = store.New(db.dialect(), db.config, db.records, o.Now)
 	return db, nil
+}
+
+// Connect brings the schema up to date and lets everybody in. check, where it is
+// not nil, is asked in between: what it refuses nobody else gets to see. Connect
+// may be called again after it failed (see Away), and by one at a time.
+func (db *DB) Connect(ctx context.Context, check func(context.Context, *store.Database) error) error {
+	if err := db.connect(ctx, check); err != nil {
+		return fmt.Errorf("open the PostgreSQL database %s on %s: %w", db.cfg.Database, db.cfg.Host, err)
+	}
+	return nil
+}
+
+func (db *DB) connect(ctx context.Context, check func(context.Context, *store.Database) error) error {
+	if err := migrate(ctx, db.cfg, db.opt.Log); err != nil {
+		return err
+	}
+	head, err := db.begin(ctx, check)
+	if err != nil {
+		return err
+	}
+	db.Wake(head) // what is there already is no news
+	db.connected.Store(true)
+	db.follower = follow(ctx, db.Database, db.cfg, db.opt)
+	return nil
+}
+
+// begin looks at the database by a connection of its own, which no gate closes.
+func (db *DB) begin(ctx context.Context, check func(context.Context, *store.Database) error) (head identity.Head, err error) {
+	own := db.pool(1, "", nil)
+	defer func() { err = errors.Join(err, own.Close()) }()
+	first := store.New(db.dialect(), store.Pools{Read: own, Write: own}, store.Pools{}, db.opt.Now)
+	if err := first.Start(ctx); err != nil {
+		return head, err
+	}
+	if check != nil {
+		if err := check(ctx, first); err != nil {
+			return head, err
+		}
+	}
+	return first.Head(ctx)
+}
+
+// errNotConnected: Connect has not succeeded yet.
+var errNotConnected = errors.New("not connected to the database yet")
+
+func (db *DB) gate(context.Context, *pgx.ConnConfig) error {
+	if !db.connected.Load() {
+		return errNotConnected
+	}
+	return nil
 }
 
 // Migrate brings the schema up to date, as Open does, and nothing else.
@@ -104,31 +175,16 @@ func parse(url string) (*pgx.ConnConfig, error) {
 	return cfg, nil
 }
 
-func (db *DB) open(ctx context.Context, o Options, cfg *pgx.ConnConfig) error {
-	if err := migrate(ctx, cfg, o.Log); err != nil {
-		return err
-	}
-	db.config = store.Pools{Write: pool(cfg, writers, ""), Read: pool(cfg, readers, "")}
-	db.records = store.Pools{Write: pool(cfg, recordWriters, "off"), Read: pool(cfg, recordReaders, "off")}
+func (db *DB) dialect() store.Dialect {
 	d := store.Dialect{
 		Name: "postgres", Rebind: store.DollarPlaceholders, Classify: classify, Stale: stale, Text: text, Unprepared: true,
 		Exclusive: `SELECT pg_advisory_xact_lock(` + lockSpace + `, ?::int)`,
 		Reading:   sql.LevelRepeatableRead, Writing: sql.LevelReadCommitted, Patience: patience, StatementPatience: statementTimeout + patience,
 	}
-	if !o.NoNotify {
+	if !db.opt.NoNotify {
 		d.Notify = `SELECT pg_notify('` + channel + `', ?)`
 	}
-	db.Database = store.New(d, db.config, db.records, o.Now)
-	if err := db.Start(ctx); err != nil {
-		return err
-	}
-	head, err := db.Head(ctx)
-	if err != nil {
-		return err
-	}
-	db.Wake(head) // what is there already is no news
-	db.follower = follow(ctx, db.Database, cfg, o)
-	return nil
+	return d
 }
 
 // session returns the settings of connections: limits, unless the URL sets them.
@@ -151,14 +207,18 @@ func session(cfg *pgx.ConnConfig, more map[string]string) *pgx.ConnConfig {
 
 func millis(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
 
-// pool makes connections as they are needed. synchronousCommit is the server's
-// own choice where it is empty.
-func pool(cfg *pgx.ConnConfig, most int, synchronousCommit string) *sql.DB {
+// pool makes connections as they are needed, and as gate lets it where it is not
+// nil. synchronousCommit is the server's own choice where it is empty.
+func (db *DB) pool(most int, synchronousCommit string, gate func(context.Context, *pgx.ConnConfig) error) *sql.DB {
 	more := map[string]string{}
 	if synchronousCommit != "" {
 		more["synchronous_commit"] = synchronousCommit
 	}
-	p := stdlib.OpenDB(*session(cfg, more))
+	var options []stdlib.OptionOpenDB
+	if gate != nil {
+		options = append(options, stdlib.OptionBeforeConnect(gate))
+	}
+	p := stdlib.OpenDB(*session(db.cfg, more), options...)
 	p.SetMaxOpenConns(most)
 	p.SetMaxIdleConns(most)
 	p.SetConnMaxIdleTime(5 * time.Minute)
@@ -176,16 +236,12 @@ func text(s string) string {
 // that come later fail with database_unavailable.
 func (db *DB) Close() error {
 	db.MarkClosed()
-	db.follower.close()
-	return db.closePools()
-}
-
-func (db *DB) closePools() error {
+	if db.follower != nil {
+		db.follower.close()
+	}
 	var errs []error
 	for _, p := range []*sql.DB{db.config.Read, db.records.Read, db.config.Write, db.records.Write} {
-		if p != nil {
-			errs = append(errs, p.Close())
-		}
+		errs = append(errs, p.Close())
 	}
 	return errors.Join(errs...)
 }
