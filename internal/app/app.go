@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,8 +25,10 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/ledger"
 	"github.com/gatehouse-ai/gatehouse/internal/seal"
 	"github.com/gatehouse-ai/gatehouse/internal/secret"
+	"github.com/gatehouse-ai/gatehouse/internal/secret/stored"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
 	"github.com/gatehouse-ai/gatehouse/internal/store"
+	"github.com/gatehouse-ai/gatehouse/internal/store/postgres"
 )
 
 // Options are what an App is told besides its settings.
@@ -56,6 +59,8 @@ type App struct {
 	now func() time.Time
 
 	db        *store.Database
+	shared    *postgres.DB // what db is on; nil with SQLite
+	away      error        // why the database could not be reached at the start; nil where it was
 	keys      *seal.Keyset
 	ring      *keyring.Ring
 	secrets   *secret.Cache
@@ -73,14 +78,15 @@ type App struct {
 	idp       *devidp.Provider
 	listeners listeners
 	env       *environment
+	kept      *stored.Kept // stored secrets on disk; nil where there are none
 
 	url, opsURL, idpURL string
-	bootstrapFile       string
-	breakGlassLink      string
+	ways                waysIn
 	failed              chan error // a listener that ended by itself
 
 	// cleanUp is what Stop does, the last first. A start that fails does it too.
-	cleanUp []func(context.Context) error
+	cleaning sync.Mutex
+	cleanUp  []func(context.Context) error
 }
 
 // Run starts an App, waits until ctx ends or a listener fails, and stops it.
@@ -127,14 +133,30 @@ func Start(ctx context.Context, cfg settings.Settings, opt Options) (*App, error
 // Stop drains and takes everything down. It may be called once.
 func (a *App) Stop(ctx context.Context) error {
 	var errs []error
-	for i := len(a.cleanUp) - 1; i >= 0; i-- {
-		errs = append(errs, a.cleanUp[i](ctx))
+	for f := a.lastCleanUp(); f != nil; f = a.lastCleanUp() {
+		errs = append(errs, f(ctx))
 	}
-	a.cleanUp = nil
 	return errors.Join(errs...)
 }
 
-func (a *App) onStop(f func(context.Context) error) { a.cleanUp = append(a.cleanUp, f) }
+func (a *App) onStop(f func(context.Context) error) {
+	a.cleaning.Lock()
+	defer a.cleaning.Unlock()
+	a.cleanUp = append(a.cleanUp, f)
+}
+
+// lastCleanUp takes the newest off; nil where there is none.
+func (a *App) lastCleanUp() func(context.Context) error {
+	a.cleaning.Lock()
+	defer a.cleaning.Unlock()
+	n := len(a.cleanUp)
+	if n == 0 {
+		return nil
+	}
+	f := a.cleanUp[n-1]
+	a.cleanUp = a.cleanUp[:n-1]
+	return f
+}
 
 // URL is where the server is reached; OpsURL the operator's listener; IDPURL
 // the development identity provider, under dev.
@@ -146,7 +168,7 @@ func (a *App) IDPURL() string { return a.idpURL }
 func (a *App) Address() string { return a.listeners.main.Addr().String() }
 
 // BootstrapFile is where the one-time admin token is, if there is one.
-func (a *App) BootstrapFile() string { return a.bootstrapFile }
+func (a *App) BootstrapFile() string { return a.ways.bootstrapFile }
 
 // checkAddresses refuses what must not be reachable from elsewhere.
 func (a *App) checkAddresses(context.Context) error {

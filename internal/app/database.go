@@ -8,19 +8,29 @@ import (
 
 	"github.com/gatehouse-ai/gatehouse/internal/app/settings"
 	"github.com/gatehouse-ai/gatehouse/internal/seal"
+	"github.com/gatehouse-ai/gatehouse/internal/store"
 	"github.com/gatehouse-ai/gatehouse/internal/store/postgres"
 	"github.com/gatehouse-ai/gatehouse/internal/store/sqlite"
 )
 
-// openStore opens the database that database.url names.
+// openStore opens the database that database.url names. A PostgreSQL that cannot
+// be reached is no failure where a copy of the configuration can stand in for it:
+// then a.away says why.
 func (a *App) openStore(ctx context.Context) error {
 	if url, ok := a.cfg.Database.Postgres(); ok {
-		db, err := postgres.Open(ctx, postgres.Options{URL: url, Now: a.now, Log: a.log, NoNotify: a.opt.PollOnly})
+		db, err := postgres.Prepare(postgres.Options{URL: url, Now: a.now, Log: a.log, NoNotify: a.opt.PollOnly})
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
 		}
-		a.db = db.Database
+		a.db, a.shared = db.Database, db
 		a.onStop(func(context.Context) error { return db.Close() })
+		if err := db.Connect(ctx, nil); err != nil {
+			err = fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
+			if a.copyDir() == "" || !postgres.Away(err) {
+				return err
+			}
+			a.away = err
+		}
 		return nil
 	}
 	path, memory := a.cfg.Database.SQLite()
@@ -43,29 +53,43 @@ func (a *App) openKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	check, err := a.db.CheckValue(ctx)
+	create := false
+	if a.shared == nil {
+		check, err := a.db.CheckValue(ctx)
+		if err != nil {
+			return err
+		}
+		create = check == nil
+	}
+	if a.keys, err = seal.Open(ref, seal.Options{CreateFile: create}); err != nil {
+		return fmt.Errorf("%s: %w", a.cfg.Origin("secrets.masterKey"), err)
+	}
+	if a.away != nil {
+		return nil // the copy on disk opens with it or does not; the database is asked when it is back
+	}
+	return a.checkKey(ctx, a.db)
+}
+
+// checkKey compares the master key with the one that a database was made with,
+// or makes it that.
+func (a *App) checkKey(ctx context.Context, db *store.Database) error {
+	check, err := db.CheckValue(ctx)
 	if err != nil {
 		return err
 	}
-	_, shared := a.cfg.Database.Postgres()
-	keys, err := seal.Open(ref, seal.Options{CreateFile: check == nil && !shared})
-	if err != nil {
-		return fmt.Errorf("%s: %w", a.cfg.Origin("secrets.masterKey"), err)
-	}
 	if check == nil {
-		value, err := keys.CheckValue()
+		value, err := a.keys.CheckValue()
 		if err != nil {
 			return err
 		}
 		// Of several replicas that begin at once one is first; its key counts.
-		if check, err = a.db.KeepCheckValue(ctx, []byte(value)); err != nil {
+		if check, err = db.KeepCheckValue(ctx, []byte(value)); err != nil {
 			return err
 		}
 	}
-	if err := keys.Verify(string(check)); err != nil {
+	if err := a.keys.Verify(string(check)); err != nil {
 		return fmt.Errorf("%s: the database was made with another master key: %w", a.cfg.Origin("secrets.masterKey"), err)
 	}
-	a.keys = keys
 	return nil
 }
 

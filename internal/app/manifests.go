@@ -124,6 +124,9 @@ func (m *manifestWatcher) problem() error {
 // start applies once and then follows. The first failure is reported like any
 // other: a bad manifest must not keep a gateway from starting with what it had.
 func (m *manifestWatcher) start(ctx context.Context) error {
+	if m.done != nil {
+		return nil // it follows already
+	}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("manifests.dir: %w", err)

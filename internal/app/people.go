@@ -47,15 +47,13 @@ func (a *App) makePeople(secrets *secretRuntime, addr func(*http.Request) netip.
 	return err
 }
 
-// makeAuditor begins to sign the audit. The key's thumbprint is logged, so that
-// it can be noted somewhere that this database is not.
+// makeAuditor begins to sign the audit.
 func (a *App) makeAuditor(ctx context.Context) error {
 	var err error
 	if a.auditor, err = audit.New(ctx, audit.Options{Store: a.db, Sealer: a.keys, Now: a.now, Log: a.log}); err != nil {
 		return err
 	}
 	a.onStop(func(context.Context) error { a.auditor.Close(); return nil })
-	a.log.Info("the audit is signed", "key", a.auditor.KeyID())
 	return nil
 }
 

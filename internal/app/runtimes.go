@@ -10,6 +10,7 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/authn/keyring"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/secret"
+	"github.com/gatehouse-ai/gatehouse/internal/secret/stored"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
 )
 
@@ -49,6 +50,7 @@ const secretWait = 250 * time.Millisecond
 // the gateway the key of an account, and the sign-in a connection's secret.
 type secretRuntime struct {
 	cache   *secret.Cache
+	kept    *stored.Kept // nil where none are kept
 	handles atomic.Pointer[map[*snapshot.Account]*secret.Handle]
 	clients atomic.Pointer[map[*v1.SsoConnection]*secret.Handle]
 }
@@ -80,6 +82,9 @@ func (r *secretRuntime) Reconcile(prev, next *snapshot.Snapshot) {
 		}
 	}
 	r.cache.Reconcile(refs)
+	if r.kept != nil {
+		r.kept.Only(refs)
+	}
 	clients := map[*v1.SsoConnection]*secret.Handle{}
 	for _, c := range next.SsoConnections() {
 		if ref, ok := connectionRef(c); ok {

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -23,7 +22,6 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/secret/file"
 	"github.com/gatehouse-ai/gatehouse/internal/secret/stored"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
-	"github.com/gatehouse-ai/gatehouse/internal/snapshot/disk"
 	"github.com/gatehouse-ai/gatehouse/internal/store/sqlite"
 )
 
@@ -70,7 +68,10 @@ func (a *App) makeRuntimes(context.Context) error {
 		return err
 	}
 	keyDir := ""
-	if dir := a.cfg.DataDir(); dir != "" {
+	if dir := a.cfg.CopyDir(); dir != "" {
+		if err := a.own(dir); err != nil {
+			return err
+		}
 		keyDir = filepath.Join(dir, "keys")
 	}
 	a.ring = keyring.New(keyring.Options{Clock: a.now, Dir: keyDir, Log: a.log})
@@ -78,10 +79,14 @@ func (a *App) makeRuntimes(context.Context) error {
 
 	files := file.New(file.Options{Log: a.log})
 	a.onStop(func(context.Context) error { files.Close(); return nil })
+	values, err := a.storedValues()
+	if err != nil {
+		return err
+	}
 	a.secrets = secret.New(secret.Options{Allow: allow, Clock: a.now, Log: a.log, Backends: map[secret.Kind]secret.Backend{
 		secret.KindEnv:    env.New(lookupIn(a.opt.Environ)),
 		secret.KindFile:   files,
-		secret.KindStored: stored.New(a.db, a.keys),
+		secret.KindStored: stored.New(values, a.keys),
 	}})
 	a.onStop(func(context.Context) error { a.secrets.Close(); return nil })
 
@@ -106,7 +111,7 @@ func (a *App) makeWings(ctx context.Context) error {
 	keyRun := &keyRuntime{ring: a.ring, allow: a.allow(), log: func(p string, err error) {
 		a.log.Error("an identity provider's CA may not be read; its tokens are answered with 503", "provider", p, "error", err)
 	}}
-	secretRun := &secretRuntime{cache: a.secrets}
+	secretRun := &secretRuntime{cache: a.secrets, kept: a.kept}
 	gatewayRun := &lateRuntime{}
 	publish := snapshot.Options{
 		Loader: a.db, Runtimes: []snapshot.Runtime{keyRun, secretRun, gatewayRun},
@@ -181,49 +186,6 @@ func anonymous(s *snapshot.Snapshot) *identity.Principal {
 	return p
 }
 
-// keepCopy keeps the last good snapshot on disk, where there is a disk.
-func (a *App) keepCopy(publish *snapshot.Options) error {
-	dir := a.copyDir()
-	if dir == "" {
-		return nil
-	}
-	kept, err := disk.New(disk.Options{Dir: dir, Keys: a.keys, Source: a.db, Now: a.now, Log: a.log})
-	if err != nil {
-		return fmt.Errorf("the copy of the configuration beside the database: %w", err)
-	}
-	kept.ConfirmedBy(func() time.Time { return a.publisher.Health().Confirmed })
-	publish.Journal = kept
-	a.onStop(func(context.Context) error { return kept.Close() })
-	return nil
-}
-
-func (a *App) copyDir() string {
-	if dir := a.cfg.DataDir(); dir != "" {
-		return filepath.Join(dir, "snapshot")
-	}
-	return ""
-}
-
-// follow publishes the copy on disk, if it is good, so that a database that is
-// away does not keep anybody waiting; then it reads the store and follows it.
-func (a *App) follow(ctx context.Context) error {
-	if dir := a.copyDir(); dir != "" {
-		seed, since, err := disk.Read(dir, a.keys, a.now(), a.cfg.Snapshot.MaxStaleness)
-		switch {
-		case err == nil:
-			a.publisher.Seed(seed, since)
-		case !errors.Is(err, disk.ErrNone):
-			a.log.Warn("the copy of the configuration on disk is not used", "error", err)
-		}
-	}
-	if err := a.publisher.Start(ctx); err != nil {
-		return fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
-	}
-	a.onStop(func(context.Context) error { a.publisher.Close(); return nil })
-	a.maintain(ctx)
-	return nil
-}
-
 // pruneEvery is how often the store forgets the changes that no reader needs.
 const pruneEvery = time.Hour
 
@@ -249,8 +211,8 @@ func (a *App) maintain(ctx context.Context) {
 	}()
 }
 
-// configure writes what the environment, gatehouse dev and manifests.dir say,
-// and makes the one-time admin token.
+// configure prepares what the environment, gatehouse dev and manifests.dir say,
+// and has it written: now, or when the database is back.
 func (a *App) configure(ctx context.Context) error {
 	// Once here, so that what is wrong at the start ends it.
 	_, notices, err := settings.EnvResources(a.cfg.Compat, a.opt.Environ, a.opt.Dev)
@@ -265,25 +227,39 @@ func (a *App) configure(ctx context.Context) error {
 		return resources, err
 	}}
 	a.health = &health{publisher: a.publisher, ring: a.ring, secrets: a.secrets, now: a.now}
+	if dir, file := a.cfg.Manifests.Dir, a.cfg.Compat.OIDCConfigFile; dir != "" || file != "" {
+		a.health.manifests = &manifestWatcher{dir: dir, file: file, applier: a.applier, env: a.env, log: a.log}
+		a.onStop(func(context.Context) error { a.health.manifests.close(); return nil })
+	}
+	if a.away != nil {
+		a.awaitDatabase(ctx)
+		return nil
+	}
+	a.ways, err = a.write(ctx)
+	return err
+}
+
+// waysIn are how somebody becomes the first administrator; each may be empty.
+type waysIn struct{ breakGlassLink, bootstrapFile string }
+
+// write writes what configure has prepared, and makes the ways in.
+func (a *App) write(ctx context.Context) (waysIn, error) {
 	if a.opt.Dev {
 		if err := a.configureDev(ctx); err != nil {
-			return err
+			return waysIn{}, err
 		}
 	}
-	if dir, file := a.cfg.Manifests.Dir, a.cfg.Compat.OIDCConfigFile; dir != "" || file != "" {
-		w := &manifestWatcher{dir: dir, file: file, applier: a.applier, env: a.env, log: a.log}
+	if w := a.health.manifests; w != nil {
 		if err := w.start(ctx); err != nil {
-			return err
+			return waysIn{}, err
 		}
-		a.onStop(func(context.Context) error { w.close(); return nil })
-		a.health.manifests = w
 	} else if err := a.env.apply(ctx, nil); err != nil {
-		return err
+		return waysIn{}, err
 	}
 	a.warn()
-	a.breakGlassLink = a.announceBreakGlass(ctx)
-	a.bootstrapFile, err = a.bootstrap(ctx)
-	return err
+	link := a.announceBreakGlass(ctx)
+	file, err := a.bootstrap(ctx)
+	return waysIn{breakGlassLink: link, bootstrapFile: file}, err
 }
 
 // warn says at every start what trusts more than is wise.
@@ -310,11 +286,19 @@ func (a *App) announce() {
 	if a.opt.Dev {
 		text = a.devWelcome()
 	}
-	if a.breakGlassLink != "" {
-		text += "local administrator for emergencies, a link that works once and for a day: " + a.breakGlassLink + "\n"
+	a.tell(text + a.ways.text())
+}
+
+// tell writes to whoever watches the start.
+func (a *App) tell(text string) { _, _ = io.WriteString(a.opt.Out, text) }
+
+// text tells people of the ways in.
+func (w waysIn) text() (text string) {
+	if w.breakGlassLink != "" {
+		text += "local administrator for emergencies, a link that works once and for a day: " + w.breakGlassLink + "\n"
 	}
-	if a.bootstrapFile != "" {
-		text += fmt.Sprintf("one-time admin token (until the first tenant-admin, %s at most): %s\n", bootstrapLife, a.bootstrapFile)
+	if w.bootstrapFile != "" {
+		text += fmt.Sprintf("one-time admin token (until the first tenant-admin, %s at most): %s\n", bootstrapLife, w.bootstrapFile)
 	}
-	_, _ = io.WriteString(a.opt.Out, text)
+	return text
 }

@@ -19,6 +19,15 @@ func (s Settings) DataDir() string {
 	return filepath.Dir(path)
 }
 
+// CopyDir is where this process keeps what lets it start while the database or
+// an identity provider is away; empty for nowhere.
+func (s Settings) CopyDir() string {
+	if s.Snapshot.Dir != "" {
+		return s.Snapshot.Dir
+	}
+	return s.DataDir()
+}
+
 // MasterKeyRef returns the reference to the master key, and whether the file may
 // be made at first start. It is empty for a database in memory without a
 // setting: then a key of the process's own life will do. With PostgreSQL Load has

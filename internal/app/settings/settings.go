@@ -105,6 +105,7 @@ type Secrets struct {
 
 // Snapshot is the last good configuration on disk.
 type Snapshot struct {
+	Dir          string        `name:"dir" shown:"beside the database; with PostgreSQL none" doc:"A directory of this process's own where the last good configuration, the identity providers' keys and, with PostgreSQL, the stored secrets are kept, sealed, so that a start does not need the database or the identity providers."`
 	MaxStaleness time.Duration `name:"maxStaleness" default:"24h" range:"1m..30d" doc:"How long the last good configuration is served while the database is away."`
 }
 

@@ -1,0 +1,166 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/gatehouse-ai/gatehouse/internal/app/settings"
+	"github.com/gatehouse-ai/gatehouse/internal/secret/stored"
+	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
+	"github.com/gatehouse-ai/gatehouse/internal/snapshot/disk"
+)
+
+// own sees to it that no other process uses the directory of copies: two would
+// write what neither has published.
+func (a *App) own(dir string) error {
+	release, err := lockDir(dir)
+	if err != nil {
+		return &settings.Error{Setting: a.cfg.Origin("snapshot.dir"), Message: fmt.Sprintf("%s cannot be this process's own: %v", dir, err)}
+	}
+	a.onStop(func(context.Context) error { return release() })
+	return nil
+}
+
+// copyDir is where the last good snapshot is kept; empty for nowhere. One of a
+// database in memory would be of nobody's.
+func (a *App) copyDir() string {
+	dir := a.cfg.CopyDir()
+	if _, shared := a.cfg.Database.Postgres(); dir == "" || !shared && a.cfg.DataDir() == "" {
+		return ""
+	}
+	return filepath.Join(dir, "snapshot")
+}
+
+// keepCopy keeps the last good snapshot on disk, where there is a disk.
+func (a *App) keepCopy(publish *snapshot.Options) error {
+	dir := a.copyDir()
+	if dir == "" {
+		return nil
+	}
+	kept, err := disk.New(disk.Options{Dir: dir, Keys: a.keys, Source: a.db, Now: a.now, Log: a.log})
+	if err != nil {
+		return fmt.Errorf("the copy of the configuration on disk: %w", err)
+	}
+	kept.ConfirmedBy(func() time.Time { return a.publisher.Health().Confirmed })
+	publish.Journal = kept
+	a.onStop(func(context.Context) error { return kept.Close() })
+	return nil
+}
+
+// storedValues is who hands out stored secrets: the database, and beside one
+// that may be away what was kept of it.
+func (a *App) storedValues() (stored.SealedReader, error) {
+	dir := a.cfg.CopyDir()
+	if a.shared == nil || dir == "" {
+		return a.db, nil
+	}
+	var err error
+	a.kept, err = stored.NewKept(stored.KeptOptions{Dir: filepath.Join(dir, "secrets"), Keys: a.keys, Reader: a.db, Log: a.log})
+	return a.kept, err
+}
+
+// follow publishes the copy on disk, if it is good, so that a database that is
+// away does not keep anybody waiting; then it reads the store and follows it.
+func (a *App) follow(ctx context.Context) error {
+	if err := a.seed(); err != nil && a.away != nil {
+		return fmt.Errorf("%w; nor can the copy of the configuration in %s stand in for it: %w", a.away, a.copyDir(), err)
+	} else if err != nil && !errors.Is(err, disk.ErrNone) {
+		a.log.Warn("the copy of the configuration on disk is not used", "error", err)
+	}
+	if err := a.publisher.Start(ctx); err != nil {
+		return fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
+	}
+	a.onStop(func(context.Context) error { a.publisher.Close(); return nil })
+	a.maintain(ctx)
+	return nil
+}
+
+func (a *App) seed() error {
+	dir := a.copyDir()
+	if dir == "" {
+		return disk.ErrNone
+	}
+	seed, since, err := disk.Read(dir, a.keys, a.now(), a.cfg.Snapshot.MaxStaleness)
+	if err == nil {
+		a.publisher.Seed(seed, since)
+	}
+	return err
+}
+
+const (
+	firstReturn   = 250 * time.Millisecond // between two attempts at a database that was away at the start
+	longestReturn = 5 * time.Second
+)
+
+// awaitDatabase connects to a database that was away at the start, and then does
+// what the start has left out. A database that may not be used (another master
+// key, a newer schema) stays away: what was served goes on, until it is too old.
+func (a *App) awaitDatabase(ctx context.Context) {
+	a.log.Warn("the database is away; serving the copy of the configuration on disk", "error", a.away, "revision", a.publisher.Health().Head.Revision)
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	a.onStop(func(context.Context) error { stop(); <-done; return nil })
+	go func() {
+		defer close(done)
+		if !a.connectLater(run) {
+			return
+		}
+		a.log.Info("the database is there")
+		a.writeLater(run)
+	}()
+}
+
+// retry calls try until it is done, or ctx is. It reports which.
+func retry(ctx context.Context, try func() (done bool)) bool {
+	for wait := firstReturn; !try(); wait = min(2*wait, longestReturn) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
+	}
+	return true
+}
+
+func (a *App) connectLater(ctx context.Context) bool {
+	said := a.away.Error()
+	return retry(ctx, func() bool {
+		err := a.shared.Connect(ctx, a.checkKey)
+		if err == nil {
+			return true
+		}
+		err = fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
+		if text := err.Error(); text != said && ctx.Err() == nil {
+			a.log.Error("the database cannot be used; serving the last configuration", "error", err)
+			said = text
+		}
+		return false
+	})
+}
+
+// writeLater is write, once what is published is the database's.
+func (a *App) writeLater(ctx context.Context) {
+	said := ""
+	retry(ctx, func() bool {
+		head, err := a.db.Head(ctx)
+		if err == nil {
+			err = a.publisher.WaitFor(ctx, head)
+		}
+		var ways waysIn
+		if err == nil {
+			ways, err = a.write(ctx)
+		}
+		switch {
+		case err == nil:
+			a.tell(ways.text())
+			return true
+		case err.Error() != said && ctx.Err() == nil:
+			a.log.Error("what the settings say could not be written to the database; trying again", "error", err)
+			said = err.Error()
+		}
+		return false
+	})
+}
