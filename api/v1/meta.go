@@ -125,6 +125,15 @@ const (
 	ManagerEnv = "env"
 )
 
+// managerSCIM begins the manager of what a ScimDirectory owns.
+const managerSCIM = "scim:"
+
+// ManagerSCIM is the manager of what the ScimDirectory of a name owns.
+func ManagerSCIM(directory string) string { return managerSCIM + directory }
+
+// FromDirectory reports whether a manager is a ScimDirectory.
+func FromDirectory(manager string) bool { return strings.HasPrefix(manager, managerSCIM) }
+
 // TypeMeta says what a manifest is.
 type TypeMeta struct {
 	// APIVersion is always gatehouse.dev/v1.

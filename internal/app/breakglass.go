@@ -51,15 +51,20 @@ func ResetBreakGlass(ctx context.Context, cfg settings.Settings, log *slog.Logge
 // makes neither.
 func (a *App) existingStore(ctx context.Context) error {
 	nothing := &settings.Error{Setting: a.cfg.Origin("database.url"), Message: "there is no Gatehouse in this database"}
-	if path, memory := a.cfg.Database.SQLite(); memory {
-		return nothing
-	} else if path != "" {
+	if _, shared := a.cfg.Database.Postgres(); !shared {
+		path, memory := a.cfg.Database.SQLite()
+		if memory {
+			return nothing
+		}
 		if _, err := os.Stat(path); err != nil {
 			return fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
 		}
 	}
 	if err := a.openStore(ctx); err != nil {
 		return err
+	}
+	if a.away != nil {
+		return a.away
 	}
 	check, err := a.db.CheckValue(ctx)
 	if err != nil {

@@ -138,18 +138,12 @@ type directoryTrust struct {
 	now       func() time.Time
 }
 
-// MayAdopt keeps a directory from becoming a tenant admin by taking one over,
-// or by giving somebody the address or user name that a binding names.
+// MayAdopt keeps a directory from becoming a tenant admin: by taking one over, by
+// giving one another's address, or by giving somebody the address or user name
+// that a binding names.
 func (d directoryTrust) MayAdopt(_ context.Context, _ string, u identity.User) bool {
 	s := d.snapshots.Load()
-	if s == nil {
-		return false
-	}
-	person := &snapshot.User{User: u}
-	if known, ok := s.UserByUID(u.UID); ok && u.UID != "" {
-		person = known
-	}
-	return !s.NewUserPrincipal(person, s.UserTeams(person, "", d.now()), nil).Admin
+	return s != nil && !s.Administers(&u, d.now())
 }
 
 // MayName: grants that name a team wait for that team, and not for whatever

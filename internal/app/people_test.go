@@ -34,6 +34,8 @@ func trusted(t *testing.T) directoryTrust {
 	b.Add(&identity.Rows{
 		Resources: []v1.Resource{
 			resource(t, v1.KindRoleBinding, "admins", `{"subjects":["user:root@acme.com","team:admins"],"role":"tenant-admin","resources":["tenant"]}`),
+			resource(t, v1.KindRoleBinding, "for-a-time", `{"subjects":["user:temp@acme.com"],"role":"tenant-admin","resources":["tenant"],"expiresAt":"2099-01-01T00:00:00Z"}`),
+			resource(t, v1.KindRoleBinding, "over", `{"subjects":["user:was@acme.com"],"role":"tenant-admin","resources":["tenant"],"expiresAt":"2020-01-01T00:00:00Z"}`),
 			resource(t, v1.KindRoleBinding, "waiting", `{"subjects":["team:platform","team:eng-core"],"role":"team-viewer","resources":["tenant"]}`),
 			resource(t, v1.KindTeam, "admins", `{}`),
 			resource(t, v1.KindScimDirectory, "plain", `{}`),
@@ -58,6 +60,8 @@ func TestSecurityADirectoryTakesOverNoAdministrator(t *testing.T) {
 		{identity.User{UID: "u-team", Email: "team@acme.com"}, false},
 		{identity.User{UID: "u-ada", Email: "ada@acme.com"}, true},
 		{identity.User{Email: "root@acme.com"}, false}, // an address that is to be given to somebody
+		{identity.User{Email: "temp@acme.com"}, false},
+		{identity.User{Email: "was@acme.com"}, true},
 		{identity.User{Email: "new@acme.com"}, true},
 	} {
 		if got := d.MayAdopt(t.Context(), "plain", c.user); got != c.want {

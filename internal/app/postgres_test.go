@@ -3,6 +3,7 @@ package app_test
 import (
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -129,5 +130,36 @@ func TestSecurityPostgresWithoutAMasterKeyDoesNotStart(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "secrets.masterKey") {
 		t.Fatal(err)
+	}
+}
+
+func TestTheLocalAdministratorIsResetOnPostgresToo(t *testing.T) {
+	t.Setenv("GATEHOUSE_TEST_KEY", aKey)
+	server := postgresServer(t)
+	url, _, err := server.CreateDatabase("gatehouse_reset")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, environ := config(t, false, t.TempDir(), "GATEHOUSE_DATABASE_URL="+url, "GATEHOUSE_SECRETS_MASTER_KEY=env:GATEHOUSE_TEST_KEY", "GATEHOUSE_SNAPSHOT_DIR="+t.TempDir())
+	reset := func() (string, error) { return app.ResetBreakGlass(t.Context(), cfg, slog.New(slog.DiscardHandler)) }
+	if _, err := reset(); err == nil || !strings.Contains(err.Error(), "no Gatehouse") {
+		t.Errorf("an empty database: %v", err)
+	}
+	a, err := app.Start(t.Context(), cfg, app.Options{Environ: environ})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if link, err := reset(); err != nil || !strings.Contains(link, "/sso/break-glass/setup?token=") {
+		t.Errorf("beside the server: %q, %v", link, err)
+	}
+	stop(t, a)
+	if link, err := reset(); err != nil || link == "" {
+		t.Errorf("without the server: %q, %v", link, err)
+	}
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if link, err := reset(); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_DATABASE_URL") {
+		t.Errorf("without the database: %q, %v", link, err)
 	}
 }

@@ -164,9 +164,9 @@ func emailTrusted(p *snapshot.Provider, c map[string]any, email string) bool {
 // Vouches reports whether an issuer may speak for an address, in a token and at
 // sign-in: its domain is among domains, and it is verified. verified is what the
 // issuer says about that; where it says nothing, assumed decides. A "false"
-// never counts.
+// never counts. Nobody speaks for an address that is Gatehouse's own.
 func Vouches(domains []string, email string, verified any, assumed bool) bool {
-	if email == "" || !domainListed(domains, email) {
+	if email == "" || identity.ReservedEmail(email) || !domainListed(domains, email) {
 		return false
 	}
 	switch v := verified.(type) {

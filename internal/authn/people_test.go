@@ -12,6 +12,21 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
+// Nobody speaks for the local administrator's address, however much a provider is
+// trusted with, whether the administrator is there yet or not.
+func TestSecurityNoTokenIsTheLocalAdministrator(t *testing.T) {
+	for name, users := range map[string][]identity.User{"not there yet": nil, "there": {person(identity.LocalAdministrator)}} {
+		for _, email := range []string{identity.LocalAdministrator, "Break-Glass@GATEHOUSE.invalid", "other@gatehouse.invalid"} {
+			t.Run(name+"/"+email, func(t *testing.T) {
+				b := newBench(t, idp(t, "acme", acme, jwks("acme=k1"), `"emailVerified":"assumed","emailDomains":["*"],"linkBy":"email","resolve":{"users":"create"}`), everybody(t, "all", "acme"))
+				b.change(identity.Rows{Users: users})
+				b.want(sign(t, "acme", "k1", base(acme).with(claimSet{"email": email})), "external-identity:all")
+				b.want(sign(t, "acme", "k1", base(acme).with(claimSet{"email": email, "email_verified": true})), "external-identity:all")
+			})
+		}
+	}
+}
+
 // Every pair of what a provider may do and what it says about an address that
 // belongs to ada: what becomes of the token. The provider has an external
 // identity that each of its tokens matches, so "external" is nothing of ada's.

@@ -256,3 +256,12 @@ func TestSecurityEmptyAddressListPermitsNoAddress(t *testing.T) {
 		}
 	}
 }
+
+func TestSecurityNoArrivalIsTheLocalAdministrator(t *testing.T) {
+	for _, exists := range []bool{true, false} {
+		a := Arrival{Email: LocalAdministrator, Create: true, LinkByEmail: true}
+		if create, err := a.Decide(exists, false); create || CodeOf(err) != CodeIdentityConflict {
+			t.Errorf("exists %v: create %v, %v", exists, create, err)
+		}
+	}
+}

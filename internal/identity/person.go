@@ -2,6 +2,7 @@ package identity
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
@@ -35,6 +36,11 @@ type User struct {
 	// Memberships are those that do not stand in a Team's manifest.
 	Memberships []Membership `json:"memberships,omitempty"`
 }
+
+// FromDirectory reports whether a SCIM directory owns the person. It alone says
+// then which groups they are in: what a sign-in or a token says counts for
+// nothing.
+func (u *User) FromDirectory() bool { return v1.FromDirectory(u.Manager) }
 
 // UserIdentity is how one issuer names a person.
 type UserIdentity struct {
@@ -72,14 +78,22 @@ type Tombstone struct {
 	DeletedAt  time.Time     `json:"deletedAt"`
 }
 
+// LocalAdministrator is the e-mail address of the local administrator, who is
+// for the day on which no identity provider works. Its domain exists nowhere
+// (RFC 2606, section 2).
+const LocalAdministrator = "break-glass@gatehouse.invalid"
+
+// ReservedEmail reports whether an address is one that Gatehouse keeps for
+// itself: nobody speaks for it, is given it, or is linked to who has it.
+func ReservedEmail(email string) bool { return strings.HasSuffix(email, "@gatehouse.invalid") }
+
 // Arrival is a person whom a token describes and whom the snapshot does not
 // know: what the directory needs to create or link them.
 type Arrival struct {
 	Key         IdentityKey
 	Email       string
 	DisplayName string
-	// Create: a person who does not exist may be created. Otherwise an
-	// existing user with this e-mail address is linked.
+	// Create: a person who does not exist may be created.
 	Create bool
 	// LinkByEmail: an existing user with this address may be linked.
 	LinkByEmail bool
@@ -95,6 +109,8 @@ func (a *Arrival) Decide(exists, linked bool) (create bool, err error) {
 		return &Error{Code: CodeIdentityConflict, Message: "this identity conflicts with an existing user; ask an administrator", Detail: detail}
 	}
 	switch {
+	case ReservedEmail(a.Email):
+		return false, conflict("the address is the local administrator's; nobody else has it")
 	case exists && !a.LinkByEmail:
 		return false, conflict("a user with this e-mail address exists, and this identity provider does not link by e-mail")
 	case exists && linked:

@@ -85,11 +85,6 @@ func (s *Snapshot) Tombstoned(key identity.IdentityKey, email string) bool {
 // ssoSource begins the source of a membership that was learned at sign-in.
 const ssoSource = "sso:"
 
-// FromDirectory reports whether a SCIM directory owns the person. It alone says
-// then which groups they are in: what a sign-in or a token says counts for
-// nothing.
-func (u *User) FromDirectory() bool { return strings.HasPrefix(u.Manager, "scim:") }
-
 // UserTeams lists the teams of a person with where each membership comes from.
 // skipIssuer leaves out what that issuer said at sign-in, because the token at
 // hand says something newer.
@@ -167,6 +162,24 @@ func (s *Snapshot) Finish(p *identity.Principal, subjects []identity.Subject) {
 	p.Subjects = slices.Compact(subjects)
 	p.SubjectIDs = s.Intern(p.Subjects)
 	p.Admin = s.cfg.tenant.grants(p.SubjectIDs, identity.PermTenantAdmin, farFuture)
+}
+
+// Administers reports whether a person is a tenant admin at the moment, by a
+// grant that ends too. Somebody without a uid is whoever would get their address
+// and user name. (Principal.Admin is about grants that do not end.)
+func (s *Snapshot) Administers(u *identity.User, now time.Time) bool {
+	person := &User{User: *u}
+	if known, ok := s.UserByUID(u.UID); ok && u.UID != "" {
+		person = known
+	}
+	p := s.NewUserPrincipal(person, s.UserTeams(person, "", now), nil)
+	return s.cfg.tenant.grants(p.SubjectIDs, identity.PermTenantAdmin, now)
+}
+
+// SubjectAdministers reports whether whoever is a subject is thereby a tenant
+// admin at the moment.
+func (s *Snapshot) SubjectAdministers(who identity.Subject, now time.Time) bool {
+	return s.cfg.tenant.grants(s.Intern([]identity.Subject{who}), identity.PermTenantAdmin, now)
 }
 
 // Intern returns the sorted numbers of those subjects to whom anything is

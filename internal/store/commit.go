@@ -157,10 +157,14 @@ func (c *commit) deleteResources() error {
 			return err
 		}
 		c.changes.add(changeResource, resourceChangeKey(key), opDelete)
-		if key.Kind == v1.KindVirtualAccount {
-			if err := c.revokeTokensOf(s.uid); err != nil {
-				return err
-			}
+		switch key.Kind {
+		case v1.KindVirtualAccount:
+			err = c.revokeTokensOf(s.uid)
+		case v1.KindTeam:
+			err = c.endMemberships(key.Name)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -242,6 +246,11 @@ func (c *commit) updateResource(old, want *storedResource) error {
 	want.uid, want.createdMillis, want.generation = old.uid, old.createdMillis, old.generation
 	if !sameSpec {
 		want.generation++
+	}
+	if want.kind == string(v1.KindTeam) && v1.FromDirectory(old.manager) && !v1.FromDirectory(want.manager) {
+		if err := c.keepMembers(want.name); err != nil {
+			return err
+		}
 	}
 	_, err := c.exec(`UPDATE resources SET api_version = ?, spec = ?, labels = ?, annotations = ?, manager = ?, generation = ?, resource_version = ?, updated_at = ? WHERE uid = ?`,
 		want.apiVersion, want.spec, want.labels, want.annotations, want.manager, want.generation, want.version, c.now.UnixMilli(), want.uid)

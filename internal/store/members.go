@@ -51,3 +51,54 @@ func (db *Database) TeamMembers(ctx context.Context, team, source, after string,
 	})
 	return uids, err
 }
+
+// The source of memberships that a directory gives, and of those by hand.
+const (
+	sourceSCIM   = "scim"
+	sourceManual = "manual"
+)
+
+// endMemberships ends whatever put people into a team that goes: what is left
+// would be handed to the next team of its name.
+func (c *commit) endMemberships(team string) error {
+	if err := c.touchMembers(team, ""); err != nil {
+		return err
+	}
+	_, err := c.exec(`DELETE FROM memberships WHERE team = ?`, team)
+	return err
+}
+
+// keepMembers makes the people whom a directory has put into a team that it no
+// longer owns people who were added by hand: nothing else could remove them.
+func (c *commit) keepMembers(team string) error {
+	if err := c.touchMembers(team, sourceSCIM); err != nil {
+		return err
+	}
+	_, err := c.exec(`DELETE FROM memberships WHERE team = ? AND source = ? AND user_uid IN (SELECT user_uid FROM memberships WHERE team = ? AND source = ?)`,
+		team, sourceSCIM, team, sourceManual)
+	if err != nil {
+		return err
+	}
+	_, err = c.exec(`UPDATE memberships SET source = ? WHERE team = ? AND source = ?`, sourceManual, team, sourceSCIM)
+	return err
+}
+
+// touchMembers notes that the people of a team have changed; source is empty for
+// all.
+func (c *commit) touchMembers(team, source string) error {
+	var uids []string
+	err := c.each(`SELECT DISTINCT user_uid FROM memberships WHERE team = ? AND (? = '' OR source = ?) ORDER BY user_uid`, []any{team, source, source}, func(r row) error {
+		uids = append(uids, "")
+		return r.Scan(&uids[len(uids)-1])
+	})
+	if err != nil {
+		return err
+	}
+	for _, uid := range uids {
+		if err := c.growVersion(uid); err != nil {
+			return err
+		}
+		c.changes.add(changeUser, uid, opPut)
+	}
+	return nil
+}

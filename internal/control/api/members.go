@@ -141,7 +141,7 @@ func member(t *v1.Team, u *identity.User) Member {
 	if manager || slices.Contains(t.Spec.Members, u.Email) {
 		m.Sources = append(m.Sources, MemberSource{Source: "manifest", Manager: manager, Counts: true})
 	}
-	fromDirectory := strings.HasPrefix(u.Manager, "scim:")
+	fromDirectory := u.FromDirectory()
 	for _, s := range u.Memberships {
 		if s.Team == t.Name {
 			m.Sources = append(m.Sources, MemberSource{Source: s.Source, Manager: s.Manager, Counts: !fromDirectory || !strings.HasPrefix(s.Source, "sso:")})
@@ -152,7 +152,7 @@ func member(t *v1.Team, u *identity.User) Member {
 
 // ofDirectory refuses to change the people of a team that a directory owns.
 func ofDirectory(t *v1.Team) error {
-	if manager := t.Manager; strings.HasPrefix(manager, "scim:") {
+	if manager := t.Manager; v1.FromDirectory(manager) {
 		return identity.Errorf(identity.CodeManagedBy, "the team belongs to %s: change the group in the directory", manager)
 	}
 	return nil
@@ -165,6 +165,9 @@ func (c *call) addMember() (*answer, error) {
 	}
 	if slices.ContainsFunc(u.Memberships, func(m identity.Membership) bool { return m.Team == t.Name && m.Source == manual }) {
 		return &answer{body: member(t, &u)}, nil
+	}
+	if err := c.applier.MayBecome(c.actor(apply.ManagerAPI), identity.TeamSubject(t.Name), identity.KindRef(v1.KindTeam, t.Name)); err != nil {
+		return nil, err
 	}
 	next := u
 	next.Memberships = append(slices.Clone(u.Memberships), identity.Membership{Team: t.Name, Source: manual})

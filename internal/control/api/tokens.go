@@ -143,6 +143,9 @@ func (c *call) createMyToken() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if identity.ReservedEmail(c.caller.Principal.Email) {
+		return nil, identity.Errorf(identity.CodePermissionDenied, "the local administrator has no tokens: they would outlast the emergency")
+	}
 	longest := c.snap.Settings().PersonalAccessTokenMaxAge.Std()
 	t, err := c.newToken(identity.TokenPersonal, min(90*24*time.Hour, longest), longest)
 	if err != nil {
@@ -351,6 +354,9 @@ const longestAccountToken = 3650 * 24 * time.Hour
 func (c *call) createAccountToken() (*answer, error) {
 	v, err := c.account()
 	if err != nil {
+		return nil, err
+	}
+	if err := c.applier.MayBecome(c.actor(apply.ManagerAPI), identity.VirtualAccountSubject(v.Name), identity.KindRef(v1.KindVirtualAccount, v.Name)); err != nil {
 		return nil, err
 	}
 	t, err := c.newToken(identity.TokenVirtualAccount, v.Spec.Token.ExpiresAfter.Std(), longestAccountToken)

@@ -202,6 +202,23 @@ func (c *call) shownUser(u *identity.User) *answer {
 	return &answer{body: *u}
 }
 
+// mayAdminister: whoever administers the installation is changed, or removed, by
+// those who administer it too.
+func (c *call) mayAdminister(u *identity.User) error {
+	if u.UID == "" || !c.snap.Administers(u, c.now) {
+		return nil
+	}
+	return c.may(identity.PermTenantAdmin, c.snap.Tenant())
+}
+
+// notReserved: the local administrator is made and changed elsewhere.
+func notReserved(email string) error {
+	if !identity.ReservedEmail(email) {
+		return nil
+	}
+	return identity.Errorf(identity.CodeConflict, "the local administrator is not written here: breakGlass in TenantSettings switches it off, gatehouse break-glass reset takes its password away")
+}
+
 func (c *call) getUser() (*answer, error) {
 	u, err := c.user(identity.PermUserRead)
 	if err != nil {
@@ -243,10 +260,13 @@ func (c *call) putUser() (*answer, error) {
 		}
 		next = identity.User{Email: email, Active: true}
 	}
+	if err := errors.Join(notReserved(email), c.mayAdminister(&next)); err != nil {
+		return nil, err
+	}
 	if err := c.change(&next, &body); err != nil {
 		return nil, err
 	}
-	if strings.HasPrefix(old.Manager, "scim:") && (next.Active || !old.Active) {
+	if old.FromDirectory() && (next.Active || !old.Active) {
 		return nil, identity.Errorf(identity.CodeManagedBy, "the person belongs to %s: change them in the directory; only deactivating is possible here", old.Manager)
 	}
 	return c.writeUser(exists, &old, next)
@@ -310,6 +330,9 @@ func (c *call) deleteUser() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := errors.Join(notReserved(u.Email), c.mayAdminister(&u)); err != nil {
+		return nil, err
+	}
 	e := c.entry("user.delete", c.about, apply.OutcomeDone)
 	e.Before = asJSON(&u)
 	was, err := c.matches(&u)
@@ -322,6 +345,9 @@ func (c *call) deleteUser() (*answer, error) {
 func (c *call) unlinkUser() (*answer, error) {
 	u, err := c.user(identity.PermUserUpdate)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.mayAdminister(&u); err != nil {
 		return nil, err
 	}
 	issuer := c.r.URL.Query().Get("issuer")

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 )
@@ -112,7 +113,7 @@ func (c *call) authenticate() error {
 	if directory == "" || c.directory != "" && c.directory != directory {
 		return refused
 	}
-	c.directory, c.tokenID, c.manager = directory, tokenID, "scim:"+directory
+	c.directory, c.tokenID, c.manager = directory, tokenID, v1.ManagerSCIM(directory)
 	return nil
 }
 

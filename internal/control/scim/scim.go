@@ -69,8 +69,9 @@ type Authenticator interface {
 // what others have granted.
 type Trust interface {
 	// MayAdopt says whether a directory may take over a person whom no
-	// directory manages, and, with an empty UID, whether it may give somebody
-	// this e-mail address and user name. False where they administer the tenant.
+	// directory manages, or give one of its own another name, and, with an empty
+	// UID, whether it may give somebody this e-mail address and user name. False
+	// where they administer the tenant, if only for a time.
 	MayAdopt(ctx context.Context, directory string, u identity.User) bool
 	// MayName says whether a directory may make a team of this name. False
 	// where something names the team as a subject already and the operator did
@@ -138,5 +139,8 @@ func New(o Options) (*Server, error) {
 // nobody is the Trust of a server that was given none.
 type nobody struct{}
 
-func (nobody) MayAdopt(_ context.Context, _ string, u identity.User) bool { return u.UID == "" }
-func (nobody) MayName(context.Context, string, string) bool               { return true }
+func (nobody) MayAdopt(_ context.Context, directory string, u identity.User) bool {
+	return u.UID == "" || u.Manager == v1.ManagerSCIM(directory)
+}
+
+func (nobody) MayName(context.Context, string, string) bool { return true }

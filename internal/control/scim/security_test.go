@@ -209,6 +209,44 @@ func TestSecurityAPersonIsTakenOverOnlyFromNoDirectoryAndNeverAnAdmin(t *testing
 	})
 }
 
+// A person of the directory whom somebody has made an administrator: their
+// address and user name lead to them, so the directory cannot give them away.
+func TestSecurityADirectoryGivesNoAdministratorAnotherName(t *testing.T) {
+	eachBackend(t, func(t *testing.T, w *world) {
+		id := w.add("ada")
+		w.trust.admins = []string{"ada@example.com"}
+		for _, op := range []string{
+			`{"op":"replace","path":"emails","value":[{"value":"mallory@example.com"}]}`, `{"op":"replace","path":"userName","value":"mallory@example.com"}`,
+		} {
+			w.do("PATCH", "/Users/"+id, patch(op)).refused(409, "uniqueness")
+			w.do("PATCH", "/Users/"+id+"?dryRun=true", patch(op)).refused(409, "uniqueness")
+		}
+		w.do("PATCH", "/Users/"+id, patch(`{"op":"replace","path":"displayName","value":"Ada"}`)).want(200)
+		w.do("PATCH", "/Users/"+id, patch(`{"op":"replace","path":"active","value":false}`)).want(200)
+		if u := w.person(id); u.Email != "ada@example.com" || u.Active || u.DisplayName != "Ada" {
+			t.Errorf("changed to %+v", u)
+		}
+		w.trust.admins = nil
+		w.do("PATCH", "/Users/"+id, patch(`{"op":"replace","path":"emails","value":[{"value":"lovelace@example.com"}]}`)).want(200)
+	})
+}
+
+func TestSecurityADirectoryIsNotGivenTheLocalAdministratorsAddress(t *testing.T) {
+	eachBackend(t, func(t *testing.T, w *world) {
+		for _, body := range []string{
+			`"userName":"` + identity.LocalAdministrator + `"`, `"userName":"x","emails":[{"value":"Break-Glass@Gatehouse.INVALID"}]`,
+			`"userName":"x","emails":[{"value":"anybody@gatehouse.invalid"}]`,
+		} {
+			w.do("POST", "/Users", `{`+userSchema+`,`+body+`}`).refused(400, "invalidValue")
+		}
+		local := w.putUser(identity.User{Email: identity.LocalAdministrator, Active: true})
+		w.do("POST", "/Users", `{`+userSchema+`,"userName":"x","emails":[{"value":"`+identity.LocalAdministrator+`"}]}`).refused(400, "invalidValue")
+		if u := w.person(local.UID); u.Manager != "" && u.Manager != "api" {
+			t.Errorf("%+v", u)
+		}
+	})
+}
+
 func TestSecurityAServerWithoutTrustAdoptsNobody(t *testing.T) {
 	w := newWorld(t)
 	s, err := scim.New(scim.Options{People: w.back, Past: w.back, Teams: w.back, Writer: w.back, Authenticator: w.door})

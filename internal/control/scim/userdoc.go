@@ -134,6 +134,9 @@ func (c *call) person(doc map[string]any, base *identity.User) (identity.User, e
 	if u.Email, err = address(doc, u.UserName); err != nil {
 		return u, err
 	}
+	if identity.ReservedEmail(u.Email) {
+		return u, bad(invalidValue, "emails: this address is Gatehouse's own")
+	}
 	u.Manager = c.manager
 	rest := cloneDoc(doc)
 	for _, k := range []string{"id", "schemas", "groups", "meta", "userName", "active", "externalId"} {

@@ -180,8 +180,9 @@ func (c *call) writeUser(status int, old *identity.User, u identity.User) (*answ
 }
 
 // claim looks at names that a person is newly given: a directory may not give
-// itself what others have been granted, and an address that is free again
-// because its owner was removed is lifted.
+// itself what others have been granted, nor give an administrator's name away to
+// somebody else, and an address that is free again because its owner was removed
+// is lifted.
 func (c *call) claim(b *record.Batch, old, u *identity.User) error {
 	newEmail := old == nil || old.Email != u.Email
 	newName := old == nil || fold(old.UserName) != fold(u.UserName)
@@ -197,6 +198,9 @@ func (c *call) claim(b *record.Batch, old, u *identity.User) error {
 		if !c.opt.Trust.MayAdopt(c.ctx, c.directory, given) {
 			return taken("emails, userName: this name administers the installation; an administrator must add the person")
 		}
+	}
+	if old != nil && old.Manager == c.manager && (newEmail || newName) && !c.opt.Trust.MayAdopt(c.ctx, c.directory, *old) {
+		return taken("emails, userName: the person administers the installation; take that from them first, or have them made anew")
 	}
 	if old != nil && (newEmail || newName) {
 		if err := c.free(old, u, newEmail, newName); err != nil {

@@ -46,7 +46,7 @@ func grantsOf(r v1.Resource) []grant {
 	case *v1.RoleBinding:
 		var expires int64
 		if r.Spec.ExpiresAt != nil {
-			expires = r.Spec.ExpiresAt.Unix()
+			expires = max(r.Spec.ExpiresAt.Unix(), 1) // 0 is never
 		}
 		for i, res := range r.Spec.Resources {
 			for _, s := range r.Spec.Subjects {
@@ -276,7 +276,7 @@ func (p *plan) mayJoin(it *item, t *v1.Team) error {
 	groups := !containsAll(old.Spec.IdentityProviderGroups, t.Spec.IdentityProviderGroups)
 	members := !containsAll(slices.Concat(old.Spec.Members, old.Spec.Managers), t.Spec.Members)
 	if members && !managers && !groups && it.old != nil && p.may(identity.PermTeamMembers, it.ref(), p.target(it.old)) == nil {
-		return nil
+		return p.mayBecome(identity.TeamSubject(t.Name), it.ref())
 	}
 	if !managers && !groups && !members {
 		return nil
@@ -302,6 +302,22 @@ func (p *plan) membership(who identity.Subject, what string, perm identity.Permi
 		}
 	}
 	return nil
+}
+
+// mayBecome: who makes somebody a subject that administers the installation must
+// administer it themselves, whatever else they may do about that subject.
+func (p *plan) mayBecome(who identity.Subject, ref identity.ResourceRef) error {
+	if !p.snap.SubjectAdministers(who, p.now) {
+		return nil
+	}
+	return p.mayAdmin(ref)
+}
+
+// MayBecome says whether an actor who may manage a team's people, or an
+// account's tokens, may make somebody that subject.
+func (a *Applier) MayBecome(actor Actor, who identity.Subject, ref identity.ResourceRef) error {
+	p := &plan{Applier: a, actor: actor, snap: actor.Snapshot, now: a.opt.Now()}
+	return p.mayBecome(who, ref)
 }
 
 // MayMake says whether an actor may make somebody a subject: whether they hold
@@ -340,6 +356,9 @@ func (p *plan) mayIdentify(it *item, v *v1.VirtualAccount) error {
 		}
 		where := identity.ResourceRef(fmt.Sprintf("%s spec.tokens[%d]", it.ref(), i))
 		if err := p.may(identity.PermVirtualAccountTokens, where, p.target(v)); err != nil {
+			return err
+		}
+		if err := p.mayBecome(identity.VirtualAccountSubject(v.Name), where); err != nil {
 			return err
 		}
 	}
