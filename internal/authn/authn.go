@@ -138,7 +138,7 @@ func (a *Authenticator) authenticate(ctx context.Context, s *snapshot.Snapshot, 
 	case identity.LooksLikeOurs(token):
 		caller, err = a.ours(s, token, tr)
 	case jose.LooksLikeJWT(token):
-		caller, err = a.jwt(ctx, s, token, m, tr)
+		caller, err = a.jwt(ctx, s, token, addr, m, tr)
 	default:
 		tr.Note("credential", false, "this is neither a token of ours (gtp_…, gtv_…) nor a JWT (three parts with dots between)")
 		err = invalid("the credential is neither a token of ours nor a JWT")
@@ -171,7 +171,7 @@ func (a *Authenticator) Recheck(s *snapshot.Snapshot, c Caller) (Caller, error) 
 	var err error
 	switch {
 	case c.entry != nil:
-		next, err = a.resolveEntry(context.Background(), s, c.entry, again, nil)
+		next, err = a.resolveEntry(context.Background(), s, c.entry, c.addr, again, nil)
 	case c.digest != (identity.Digest{}):
 		next, err = a.byDigest(s, c.digest, again, nil)
 	case a.opt.Anonymous != nil:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -17,13 +18,13 @@ import (
 
 // jwt judges a token of an identity provider: from the cache, or by every
 // provider that may judge it.
-func (a *Authenticator) jwt(ctx context.Context, s *snapshot.Snapshot, token string, m mode, tr *identity.Trace) (Caller, error) {
+func (a *Authenticator) jwt(ctx context.Context, s *snapshot.Snapshot, token string, addr netip.Addr, m mode, tr *identity.Trace) (Caller, error) {
 	key := tokenKey(token)
 	if m == live {
 		if e, ok := a.cache.tokens.GetIfPresent(key); ok {
 			now := a.opt.Now()
 			if _, trusted := e.trusted(s, a.opt.Keys); trusted && now.Before(e.until) && !e.expired(now) {
-				return a.resolveEntry(ctx, s, e, m, tr)
+				return a.resolveEntry(ctx, s, e, addr, m, tr)
 			}
 			a.cache.tokens.Invalidate(key)
 		}
@@ -38,7 +39,7 @@ func (a *Authenticator) jwt(ctx context.Context, s *snapshot.Snapshot, token str
 	if p, ok := s.Provider(e.provider); ok && tr == nil {
 		e.meaning.Store(&meaning{config: s.ConfigID(), facts: readFacts(s, p, said)})
 	}
-	return a.resolveEntry(ctx, s, e, m, tr)
+	return a.resolveEntry(ctx, s, e, addr, m, tr)
 }
 
 // verify tries the providers that may judge the token, each complete in

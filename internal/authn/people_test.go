@@ -3,6 +3,8 @@ package authn
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -305,6 +307,17 @@ const creating = `"resolve":{"users":"create"},"emailDomains":["acme.example"]`
 
 func arriving(sub string) claimSet {
 	return base(acme).with(claimSet{"sub": sub, "email": sub + "@acme.example", "email_verified": true})
+}
+
+func TestTheAuditLearnsHowAPersonArrived(t *testing.T) {
+	b := newBench(t, idp(t, "acme", acme, jwks("acme=k1"), creating))
+	credential := FromHeader(http.Header{"Authorization": {"Bearer " + sign(t, "acme", "k1", arriving("ada"))}}, netip.MustParseAddr("192.0.2.7"))
+	if _, err := b.a.Authenticate(t.Context(), b.Load(), credential); err != nil {
+		t.Fatal(err)
+	}
+	if a := b.dir.last; a.Via != "jwt" || a.Through != "identity-provider:acme" || a.RemoteAddr != "192.0.2.7" {
+		t.Errorf("arrived as %+v", a)
+	}
 }
 
 func TestFiftyFirstRequestsCreateOnePerson(t *testing.T) {

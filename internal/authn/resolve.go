@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
@@ -12,7 +13,7 @@ import (
 
 // resolveEntry says who a verified token is under a snapshot. What the token
 // says is read once a configuration; who that is, once a change of the person.
-func (a *Authenticator) resolveEntry(ctx context.Context, s *snapshot.Snapshot, e *verified, m mode, tr *identity.Trace) (Caller, error) {
+func (a *Authenticator) resolveEntry(ctx context.Context, s *snapshot.Snapshot, e *verified, addr netip.Addr, m mode, tr *identity.Trace) (Caller, error) {
 	p, trusted := e.trusted(s, a.opt.Keys)
 	if !trusted || (m != again && e.expired(a.opt.Now())) {
 		return Caller{}, invalid("the token, its key or its provider is no longer accepted")
@@ -26,7 +27,7 @@ func (a *Authenticator) resolveEntry(ctx context.Context, s *snapshot.Snapshot, 
 		mean = &meaning{config: s.ConfigID(), facts: readFacts(s, p, c)}
 		traceFacts(tr, p, mean.facts, c)
 	}
-	r := &resolution{a: a, ctx: ctx, s: s, p: p, f: mean.facts, mode: m, tr: tr, now: a.opt.Now()}
+	r := &resolution{a: a, ctx: ctx, s: s, p: p, f: mean.facts, addr: addr, mode: m, tr: tr, now: a.opt.Now()}
 	next, err := r.principal(mean)
 	if err != nil {
 		return Caller{}, err
@@ -44,6 +45,7 @@ type resolution struct {
 	s    *snapshot.Snapshot
 	p    *snapshot.Provider
 	f    *facts
+	addr netip.Addr
 	mode mode
 	tr   *identity.Trace
 	now  time.Time
@@ -238,6 +240,7 @@ func linkedElsewhere(u *snapshot.User, key identity.IdentityKey) bool {
 func (r *resolution) ensure(link, create bool) (*snapshot.User, error) {
 	uid, head, err := r.a.arrival.ensure(r.ctx, identity.Arrival{
 		Key: r.f.key, Email: r.f.email, DisplayName: r.f.name, Create: create, LinkByEmail: link,
+		Via: "jwt", Through: "identity-provider:" + r.p.Name, RemoteAddr: addrText(r.addr),
 	})
 	if err != nil {
 		return nil, err
@@ -258,6 +261,13 @@ func (r *resolution) ensure(link, create bool) (*snapshot.User, error) {
 	}
 	r.s = s
 	return r.active(u)
+}
+
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 func directoryAway(err error) error {

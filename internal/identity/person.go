@@ -97,6 +97,12 @@ type Arrival struct {
 	Create bool
 	// LinkByEmail: an existing user with this address may be linked.
 	LinkByEmail bool
+	// Via, RemoteAddr and RequestID are for the audit: through what credential
+	// and from where. Through is the resource that vouches for the person.
+	Via        string
+	Through    string
+	RemoteAddr string
+	RequestID  string
 }
 
 // Decide says what becomes of an arrival whose identity nobody has: whether a

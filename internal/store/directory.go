@@ -104,13 +104,15 @@ func (t *tx) createUser(a *identity.Arrival, changes *changeSet) (string, error)
 	return uid, t.auditArrival("user.create", uid, a)
 }
 
-// auditArrival: the person acts for themselves, through their token.
+// auditArrival: the person acts for themselves, through their token or sign-in.
 func (t *tx) auditArrival(action, uid string, a *identity.Arrival) error {
 	who := string(identity.UserSubject(a.Email))
-	after, err := jsonOf(map[string]string{"uid": uid, "email": a.Email, "issuer": a.Key.Issuer, "subject": a.Key.Subject})
+	after, err := jsonOf(map[string]string{"uid": uid, "email": a.Email, "issuer": a.Key.Issuer, "subject": a.Key.Subject, "through": a.Through})
 	if err != nil {
 		return err
 	}
-	_, err = t.putAudit([]record.AuditEntry{{Actor: who, ActorUID: uid, Via: "jwt", Action: action, Target: who, After: after, Outcome: "done"}})
+	_, err = t.putAudit([]record.AuditEntry{{
+		Actor: who, ActorUID: uid, Via: a.Via, RemoteAddr: a.RemoteAddr, RequestID: a.RequestID, Action: action, Target: who, After: after, Outcome: "done",
+	}})
 	return err
 }

@@ -418,7 +418,10 @@ func directoryTests() map[string]func(*testing.T, *fixture) {
 
 // arrival may be created and linked.
 func arrival(issuer, subject, email string) identity.Arrival {
-	return identity.Arrival{Key: identity.IdentityKey{Issuer: issuer, Subject: subject}, Email: email, DisplayName: "Somebody", Create: true, LinkByEmail: true}
+	return identity.Arrival{
+		Key: identity.IdentityKey{Issuer: issuer, Subject: subject}, Email: email, DisplayName: "Somebody", Create: true, LinkByEmail: true,
+		Via: "sso:company", Through: "sso-connection:company", RemoteAddr: "192.0.2.7", RequestID: "r-1",
+	}
 }
 
 func arrivals(t *testing.T, f *fixture) {
@@ -498,7 +501,11 @@ func linkOnce(t *testing.T, f *fixture) {
 	}
 	var got []string
 	for _, e := range f.audit("", 10) {
-		got = append(got, e.Action+" "+e.Target+" "+e.Outcome)
+		got = append(got, strings.Join([]string{e.Action, e.Target, e.Outcome, e.Via, e.RemoteAddr, e.RequestID}, " "))
+		if !strings.Contains(string(e.After), `"through":"sso-connection:company"`) {
+			t.Errorf("%s does not say through what: %s", e.Action, e.After)
+		}
 	}
-	wantSame(t, "audit", got, []string{"user.create user:bob@example.com done", "user.link user:ada@example.com done"})
+	const how = " done sso:company 192.0.2.7 r-1"
+	wantSame(t, "audit", got, []string{"user.create user:bob@example.com" + how, "user.link user:ada@example.com" + how})
 }
