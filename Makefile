@@ -27,8 +27,8 @@ test-real: build ## against real components: Keycloak, oidc-provider, the SDKs, 
 	./scripts/real/fetch
 	GATEHOUSE_TEST_BINARY=$(CURDIR)/$(BIN) $(GOTEST) -tags real -count=1 -timeout 45m -p 1 -run '^TestReal|^TestRig|^TestKeycloak|^TestOIDC|^TestLlama|^TestValidator|^TestSDK|^TestProxies|^TestOpenAIGo' ./internal/testkit/... ./internal/control/scim ./internal/control/sso/...
 
-FUZZTIME ?= 60s
-fuzz: ## every fuzz target; what reads bytes of strangers for FUZZTIME
+FUZZTIME ?= 300000x
+fuzz: ## every fuzz target; what reads bytes of strangers FUZZTIME times
 	./scripts/fuzz $(FUZZTIME)
 
 bench: build ## the tables of bench/RESULTS.md, for this build (RESULTS=1 writes them)

@@ -18,6 +18,10 @@ const (
 // UserSubject returns user:EMAIL.
 func UserSubject(email string) Subject { return Subject("user:" + email) }
 
+// UserNameSubject stands for a bare user name in AuthzRules. The colon-less form
+// cannot be written as a subject, so nothing else can mean it.
+func UserNameSubject(name string) Subject { return Subject("user-name/" + name) }
+
 // TeamSubject returns team:NAME.
 func TeamSubject(name string) Subject { return Subject("team:" + name) }
 

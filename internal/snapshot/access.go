@@ -102,6 +102,19 @@ func (t *Target) sort() {
 	slices.SortStableFunc(t.Entries, func(a, b Entry) int { return compareEntry(a, b.Subject) })
 }
 
+// Targets walks over everything on which somebody has a role, in no order; for
+// tests and reports.
+func (s *Snapshot) Targets(yield func(*Target) bool) {
+	if !yield(s.cfg.tenant) {
+		return
+	}
+	for _, t := range s.cfg.targets {
+		if !yield(t) {
+			return
+		}
+	}
+}
+
 // Tenant is the installation itself.
 func (s *Snapshot) Tenant() *Target { return s.cfg.tenant }
 

@@ -221,7 +221,7 @@ func (b *Builder) Build(head identity.Head) *Snapshot {
 		b.compile()
 	}
 	if b.recompile || b.recheck {
-		s.hasAdmin = findAdmin(s)
+		s.hasAdmin, s.adminUID = s.findAdmin(s.adminUID)
 	}
 	s.tokenOwners.seal()
 	s.users.seal()
@@ -255,65 +255,61 @@ func (b *Builder) compile() {
 }
 
 // findAdmin looks for somebody who is there and is a tenant admin, among those
-// who have a role on the tenant: few, whatever the number of users.
-func findAdmin(s *Snapshot) bool {
+// who have a role on the tenant: few, whatever the number of users. likely is who
+// was found the last time, by uid; so is the answer where that took a search.
+func (s *Snapshot) findAdmin(likely string) (found bool, uid string) {
 	for i := range s.cfg.tenant.Entries {
 		e := &s.cfg.tenant.Entries[i]
 		if !e.Permissions.Has(identity.PermTenantAdmin) || e.Expires != 0 {
 			continue
 		}
 		kind, name, ok := v1.ParseSubject(string(e.Who))
-		if !ok {
-			continue
-		}
-		switch kind {
-		case "user":
-			if u, ok := s.UserByEmail(name); ok && u.Active {
-				return true
-			}
-		case "virtual-account":
+		switch {
+		case !ok:
+		case kind == "user" && s.isThere(name):
+			return true, likely
+		case kind == "virtual-account":
 			if v, ok := s.VirtualAccount(name); ok && v.Resource.IsEnabled() && v.Principal.LimitIDs == nil {
-				return true
+				return true, likely
 			}
-		case "team":
-			if s.teamHasPeople(name) {
-				return true
+		case kind == "team":
+			if found, uid := s.findMember(name, likely); found {
+				return true, uid
 			}
 		}
 	}
-	return false
+	return false, likely
 }
 
-// teamHasPeople reports whether an active person is in a team by what is
-// stored. Whom an identity provider's groups would put there is not known here.
-func (s *Snapshot) teamHasPeople(team string) bool {
+// isThere reports whether there is an active person with an address.
+func (s *Snapshot) isThere(email string) bool {
+	u, ok := s.UserByEmail(email)
+	return ok && u.Active
+}
+
+// findMember looks for an active person who is in a team by what is stored. Whom
+// an identity provider's groups would put there is not known here.
+func (s *Snapshot) findMember(team, likely string) (found bool, uid string) {
 	everyone := identity.TeamSubject(team) == identity.Everyone
 	t, ok := s.cfg.teams[team]
 	if !ok && !everyone {
-		return false
+		return false, likely
 	}
-	if ok {
-		for _, list := range [][]string{t.Spec.Managers, t.Spec.Members} {
-			for _, email := range list {
-				if u, ok := s.UserByEmail(email); ok && u.Active {
-					return true
-				}
-			}
-		}
+	if ok && (slices.ContainsFunc(t.Spec.Managers, s.isThere) || slices.ContainsFunc(t.Spec.Members, s.isThere)) {
+		return true, likely
 	}
 	member := func(u *User) bool {
 		return u.Active && (everyone || slices.ContainsFunc(u.Memberships, func(m identity.Membership) bool { return m.Team == team }))
 	}
 	// The one who was found the last time is nearly always still there.
-	if u, ok := s.UserByUID(s.adminUID); ok && member(u) {
-		return true
+	if u, ok := s.UserByUID(likely); ok && member(u) {
+		return true, likely
 	}
-	found := false
-	s.users.each(func(uid string, u *User) bool {
+	s.users.each(func(key string, u *User) bool {
 		if found = member(u); found {
-			s.adminUID = uid
+			uid = key
 		}
 		return !found
 	})
-	return found
+	return found, uid
 }

@@ -313,3 +313,20 @@ func TestTombstonesAreLifted(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryKindIsCompiled(t *testing.T) {
+	order, kinds := compileOrder(), v1.Kinds()
+	slices.Sort(order)
+	slices.Sort(kinds)
+	if diff := cmp.Diff(kinds, order); diff != "" {
+		t.Errorf("-there are +compiled\n%s", diff)
+	}
+}
+
+func TestSecurityAKindThatNobodyCompilesIsReported(t *testing.T) {
+	r := res(t, v1.KindTeam, "a", `{}`)
+	cfg := compileConfig(map[identity.ResourceKey]v1.Resource{{Kind: "Notice", Name: "a"}: r}, nil)
+	if len(cfg.problems) != 1 || !strings.Contains(cfg.problems[0].Message, "does not know") || cfg.problems[0].Resource != "notice:a" || len(cfg.teams) != 0 {
+		t.Errorf("problems %+v, teams %v", cfg.problems, cfg.teams)
+	}
+}

@@ -83,6 +83,13 @@ func compileConfig(resources map[identity.ResourceKey]v1.Resource, quarantined m
 		for _, r := range byKind[kind] {
 			c.resource(r)
 		}
+		delete(byKind, kind)
+	}
+	for _, kind := range slices.Sorted(maps.Keys(byKind)) { // none, or one that compileOrder has forgotten
+		for _, r := range byKind[kind] {
+			c.source = string(identity.KindRef(kind, r.Meta().Name))
+			c.problemf("has a kind that this version does not know; it means nothing")
+		}
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(quarantined), compareKeys) {
 		c.source = string(identity.KindRef(key.Kind, key.Name))
@@ -133,7 +140,7 @@ func (c *compiler) resource(r v1.Resource) {
 	case *v1.AuthzRules:
 		c.authzRules(r)
 	default:
-		c.problemf("has a kind that this version does not know")
+		c.problemf("has a kind that this version does not know; it means nothing")
 	}
 }
 
@@ -191,19 +198,27 @@ func (c *compiler) role(r *v1.Role) {
 		c.problemf("has the name of a built-in role and is ignored")
 		return
 	}
-	var perms identity.PermissionSet
-	for _, p := range r.Spec.Permissions {
-		if !identity.Permission(p).Known() {
+	for _, name := range r.Spec.Permissions {
+		switch p := identity.Permission(name); {
+		case !p.Known():
 			c.problemf("names the permission %q, which does not exist; it grants nothing", p)
-			continue
+		case identity.AdminOnly().Has(p):
+			c.problemf("names %s, which only tenant-admin can hold; it is left out", p)
 		}
-		perms = perms.Union(identity.NewPermissionSet(identity.Permission(p)))
 	}
-	if admin := perms.Intersect(identity.AdminOnly()); !admin.IsEmpty() {
-		c.problemf("names %v, which only tenant-admin can hold; they are left out", admin.List())
-		perms = perms.Without(identity.AdminOnly())
+	c.cfg.roles[r.Name] = RolePermissions(r)
+}
+
+// RolePermissions is what a custom role amounts to: what is known and not for
+// tenant admins alone.
+func RolePermissions(r *v1.Role) identity.PermissionSet {
+	var perms identity.PermissionSet
+	for _, name := range r.Spec.Permissions {
+		if p := identity.Permission(name); p.Known() {
+			perms = perms.Union(identity.NewPermissionSet(p))
+		}
 	}
-	c.cfg.roles[r.Name] = perms
+	return perms.Without(identity.AdminOnly())
 }
 
 func (c *compiler) team(t *v1.Team) {
@@ -224,10 +239,7 @@ func (c *compiler) team(t *v1.Team) {
 }
 
 func (c *compiler) roleBinding(b *v1.RoleBinding) {
-	var expires int64
-	if b.Spec.ExpiresAt != nil {
-		expires = max(b.Spec.ExpiresAt.Unix(), 1) // 0 is never
-	}
+	expires := BindingEnd(b)
 	for _, res := range b.Spec.Resources {
 		t := c.granted(res)
 		if t == nil {
@@ -241,6 +253,14 @@ func (c *compiler) roleBinding(b *v1.RoleBinding) {
 			}
 		}
 	}
+}
+
+// BindingEnd is when a binding ends, in Unix seconds; 0 is never.
+func BindingEnd(b *v1.RoleBinding) int64 {
+	if b.Spec.ExpiresAt == nil {
+		return 0
+	}
+	return max(b.Spec.ExpiresAt.Unix(), 1)
 }
 
 // granted finds what a binding names. A model of an account that is not there
@@ -273,22 +293,22 @@ func (c *compiler) authzRules(r *v1.AuthzRules) {
 				continue
 			}
 			for _, u := range rule.Users {
-				c.grant(t, authzSubject(u), identity.RoleModelUser, 0)
+				c.grant(t, RuleSubject(u), identity.RoleModelUser, 0)
 			}
 		}
 	}
 }
 
-// authzSubject reads a user of AuthzRules: a subject, an e-mail address, or a
+// RuleSubject reads a user of AuthzRules: a subject, an e-mail address, or a
 // user name.
-func authzSubject(u string) identity.Subject {
+func RuleSubject(u string) identity.Subject {
 	if who, ok := identity.ParseSubject(u); ok {
 		return who
 	}
 	if strings.Contains(u, "@") {
 		return identity.UserSubject(v1.NormalizeEmail(u))
 	}
-	return userNameSubject(u)
+	return identity.UserNameSubject(u)
 }
 
 func (c *compiler) finish() {

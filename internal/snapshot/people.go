@@ -140,7 +140,7 @@ func (s *Snapshot) NewUserPrincipal(u *User, teams []TeamMembership, extra []ide
 		p.Teams = append(p.Teams, t.Team)
 	}
 	if u.UserName != "" {
-		subjects = append(subjects, userNameSubject(u.UserName))
+		subjects = append(subjects, identity.UserNameSubject(u.UserName))
 	}
 	slices.Sort(p.Teams)
 	p.Teams = slices.Compact(p.Teams)
@@ -150,10 +150,6 @@ func (s *Snapshot) NewUserPrincipal(u *User, teams []TeamMembership, extra []ide
 	s.Finish(p, subjects)
 	return p
 }
-
-// userNameSubject stands for AuthzRules' bare user names. The colon-less form
-// cannot be written as a subject, so nothing else can mean it.
-func userNameSubject(name string) identity.Subject { return identity.Subject("user-name/" + name) }
 
 // Finish sorts the subjects of a principal, interns them and says whether it
 // is a tenant admin.

@@ -295,7 +295,7 @@ func (c *call) change(u *identity.User, w *UserWrite) error {
 	if name == "" {
 		return nil
 	}
-	return c.applier.MayMake(c.r.Context(), c.actor(apply.ManagerAPI), apply.UserNameSubject(name), identity.PermRoleBind)
+	return c.applier.MayMake(c.r.Context(), c.actor(apply.ManagerAPI), identity.UserNameSubject(name), identity.PermRoleBind)
 }
 
 func (c *call) writeUser(exists bool, old *identity.User, next identity.User) (*answer, error) {

@@ -44,13 +44,9 @@ func grantsOf(r v1.Resource) []grant {
 	case *v1.SecretStore:
 		collaborators("spec.collaborators", identity.KindRef(v1.KindSecretStore, r.Name), r.Spec.Collaborators)
 	case *v1.RoleBinding:
-		var expires int64
-		if r.Spec.ExpiresAt != nil {
-			expires = max(r.Spec.ExpiresAt.Unix(), 1) // 0 is never
-		}
 		for i, res := range r.Spec.Resources {
 			for _, s := range r.Spec.Subjects {
-				add(fmt.Sprintf("spec.resources[%d]", i), refOf(res), s, r.Spec.Role, expires)
+				add(fmt.Sprintf("spec.resources[%d]", i), refOf(res), s, r.Spec.Role, snapshot.BindingEnd(r))
 			}
 		}
 	case *v1.VirtualAccount:
@@ -72,26 +68,12 @@ func ruleGrants(r *v1.AuthzRules) []grant {
 	for i, rule := range r.Spec.Rules {
 		for j, m := range rule.Models {
 			for _, u := range rule.Users {
-				list = append(list, grant{path: fmt.Sprintf("spec.rules[%d].models[%d]", i, j), ref: identity.ModelRef(m), who: ruleSubject(u), role: identity.RoleModelUser})
+				list = append(list, grant{path: fmt.Sprintf("spec.rules[%d].models[%d]", i, j), ref: identity.ModelRef(m), who: snapshot.RuleSubject(u), role: identity.RoleModelUser})
 			}
 		}
 	}
 	return list
 }
-
-// ruleSubject reads a user of AuthzRules as the snapshot does.
-func ruleSubject(u string) identity.Subject {
-	if who, ok := identity.ParseSubject(u); ok {
-		return who
-	}
-	if strings.Contains(u, "@") {
-		return identity.UserSubject(v1.NormalizeEmail(u))
-	}
-	return UserNameSubject(u)
-}
-
-// UserNameSubject stands for a bare user name in AuthzRules.
-func UserNameSubject(name string) identity.Subject { return identity.Subject("user-name/" + name) }
 
 // refOf normalises what a binding names, as the snapshot does.
 func refOf(resource string) identity.ResourceRef {
@@ -201,19 +183,10 @@ func (p *plan) role(name string) (role, error) {
 	}
 	r := role{}
 	if custom, ok := found.(*v1.Role); ok {
-		r = role{permissionsOf(custom), true}
+		r = role{snapshot.RolePermissions(custom), true}
 	}
 	p.roles[name] = r
 	return r, nil
-}
-
-// permissionsOf is what a custom role amounts to.
-func permissionsOf(r *v1.Role) identity.PermissionSet {
-	var perms identity.PermissionSet
-	for _, name := range r.Spec.Permissions {
-		perms = perms.Union(identity.NewPermissionSet(identity.Permission(name)))
-	}
-	return perms.Without(identity.AdminOnly())
 }
 
 // mayGrant is the rule that nobody grants more than they hold. Only what is
@@ -257,9 +230,9 @@ func (p *plan) mayGrant(it *item) error {
 // mayWiden: whoever has the role gets what is added to it, wherever it is
 // bound; so it must be held on the tenant.
 func (p *plan) mayWiden(it *item, r *v1.Role) error {
-	perms := permissionsOf(r)
+	perms := snapshot.RolePermissions(r)
 	if old, ok := it.old.(*v1.Role); ok {
-		perms = perms.Without(permissionsOf(old))
+		perms = perms.Without(snapshot.RolePermissions(old))
 	}
 	return p.holds(perms, p.snap.Tenant(), string(it.ref())+" spec.permissions")
 }
