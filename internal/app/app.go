@@ -178,8 +178,7 @@ func (a *App) checkAddresses(context.Context) error {
 	return nil
 }
 
-// listen opens every listener before anything is served, so that a port in use
-// ends the start at once.
+// listenOn opens one listener; the setting is for the error.
 func (a *App) listenOn(setting, address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {

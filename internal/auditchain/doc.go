@@ -7,11 +7,11 @@
 // what a verifier refuses. It does not own: where the chain, its id and its
 // checkpoints are kept and in which transaction an entry is linked
 // (internal/store), when a checkpoint is signed and where the key lies
-// (internal/app), what is audited (internal/control), nor the command line
-// (cmd/gatehouse).
+// (internal/control/audit), what is audited (internal/control), nor the command
+// line (cmd/gatehouse).
 //
-// Called by: internal/store (Link), internal/app or control/api (Sign, Writer)
-// and cmd/gatehouse (Verify).
+// Called by: internal/store (Link), internal/control/audit (Sign, Writer) and
+// cmd/gatehouse (Verify).
 //
 // # The export
 //

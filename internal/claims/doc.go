@@ -13,5 +13,5 @@
 //
 // Called by: snapshot, which parses paths when it compiles identity providers,
 // external identities and virtual accounts; authn, which looks up and matches;
-// control/sso for the claims of an ID token or an introspection answer.
+// control/sso for the claims of an ID token or a SAML assertion.
 package claims

@@ -14,9 +14,7 @@
 //
 // It does not own: which members matter and what they mean (the endpoint's
 // package), the size limit of a body (the listener), reading usage out of
-// answers or patching bodies after authorisation (gjson and sjson in the
-// dialects).
+// answers (gateway/llm).
 //
-// Called by: gateway/llm, gateway/mcp and gateway/a2a for every request body,
-// before authz.Decide.
+// Called by: gateway/llm for every request body, before authz.Decide.
 package jsonpeek

@@ -15,7 +15,7 @@ type AuditEntry struct {
 	// Via and TokenID say through which credential.
 	Via     string `json:"via,omitempty"`
 	TokenID string `json:"tokenId,omitempty"`
-	// RemoteAddr is where from; RequestID ties it to the access log.
+	// RemoteAddr is where from; RequestID is that of the answer (x-request-id).
 	RemoteAddr string `json:"remoteAddr,omitempty"`
 	RequestID  string `json:"requestId,omitempty"`
 	// Action is kind.verb: provider-account.update, token.revoke.

@@ -6,5 +6,5 @@
 // It owns: the address policy, the check of a URL when it is written, transports with timeouts everywhere, and one
 // bounded GET. It does not own: retries, caching, credentials, connection pools' lifetime.
 //
-// Callers: authn/keyring (key sets), the gateway's transports, connection checks, webhooks, secret backends.
+// Callers: authn/keyring (key sets), control/sso (discovery, keys, SAML metadata), the gateway's transports; app/settings for the rule of what is loopback.
 package safehttp

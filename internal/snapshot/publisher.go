@@ -22,7 +22,7 @@ type Loader interface {
 }
 
 // Runtime is something that outlives snapshots and is told of each before it
-// is published. It must not wait for the network.
+// is published. It must not wait for the network for longer than a moment.
 type Runtime interface {
 	Reconcile(prev, next *Snapshot)
 }

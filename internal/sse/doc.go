@@ -10,7 +10,7 @@
 // (gateway), what the data means (the dialects), ids and retry times, which a
 // relay passes on unread.
 //
-// Called by: gateway/llm and its dialects, gateway/mcp, gateway/a2a.
+// Called by: gateway/llm.
 //
 // A relay's loop over each chunk that it reads:
 //
