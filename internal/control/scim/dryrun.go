@@ -2,11 +2,55 @@ package scim
 
 import (
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
+
+const paramDryRun = "dryRun"
+
+// readDryRun says whether a request is a dry run. The parameter means "do
+// nothing": one that is meant and not understood would do the thing, perhaps
+// for good. So its name counts in any case of its letters, it stands once and
+// says true or false, and where something would be written, a name that can
+// only be meant for it is refused. Other names are let through, because
+// directories send some of their own (aadOptscim062020).
+func readDryRun(q url.Values, writes bool) (bool, error) {
+	var said []string
+	for name, list := range q {
+		switch {
+		case strings.EqualFold(name, paramDryRun):
+			said = append(said, list...)
+		case writes && likeDryRun(name):
+			return false, bad(invalidValue, "there is no parameter %.40q; a dry run is asked for by %s=true", name, paramDryRun)
+		}
+	}
+	switch {
+	case len(said) == 0:
+		return false, nil
+	case len(said) > 1:
+		return false, bad(invalidValue, "%s stands in the query twice", paramDryRun)
+	case strings.EqualFold(said[0], "true"):
+		return true, nil
+	case strings.EqualFold(said[0], "false"):
+		return false, nil
+	}
+	return false, bad(invalidValue, "%s must be true or false", paramDryRun)
+}
+
+// likeDryRun finds dry-run, dry_run, "dryRun ", isDryRun, dryRun[] and dry.
+func likeDryRun(name string) bool {
+	letters := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' {
+			return r
+		}
+		return -1
+	}, fold(name))
+	return letters == "dry" || strings.Contains(letters, "dryrun")
+}
 
 // difference is one line of what a request would change.
 type difference struct {

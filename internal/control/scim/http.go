@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
@@ -132,10 +131,8 @@ func (c *call) prepare() error {
 		return bad(invalidSyntax, "the query cannot be read")
 	}
 	c.query = q
-	if v := q.Get("dryRun"); v != "" {
-		if c.dryRun, err = strconv.ParseBool(v); err != nil {
-			return bad(invalidValue, "dryRun must be true or false")
-		}
+	if c.dryRun, err = readDryRun(q, c.writes()); err != nil {
+		return err
 	}
 	switch c.r.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
@@ -150,6 +147,12 @@ func (c *call) prepare() error {
 	c.r.Header.Del("Cookie")
 	c.view, err = readProjection(q.Get("attributes"), q.Get("excludedAttributes"))
 	return err
+}
+
+// writes says whether the request is one that changes something: a search is
+// sent by POST too (RFC 7644, 3.4.3).
+func (c *call) writes() bool {
+	return c.r.Method != http.MethodGet && !strings.HasSuffix(c.r.URL.Path, "/.search")
 }
 
 func (c *call) readBody() error {

@@ -459,7 +459,7 @@ func TestADryRunTellsAndChangesNothing(t *testing.T) {
 			{"PATCH", "/Groups/" + group, patch(`{"op":"add","path":"members","value":[{"value":"nobody"}]}`), "400"},
 			{"DELETE", "/Users/nobody", "", "404"},
 		} {
-			if r := w.do(c[0], c[1]+"?dryRun=1", c[2]); r.text == "" || !strings.Contains(r.text, `"status":"`+c[3]+`"`) {
+			if r := w.do(c[0], c[1]+"?dryRun=True", c[2]); r.text == "" || !strings.Contains(r.text, `"status":"`+c[3]+`"`) {
 				t.Errorf("%s %s: %s", c[0], c[1], r.text)
 			}
 		}
