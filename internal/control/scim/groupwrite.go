@@ -155,6 +155,11 @@ func (c *call) distinct(display, external string) error {
 // which anybody is still a member.
 func (c *call) newTeam(ch *groupChange, skip int) (*v1.Team, error) {
 	base := slug(*ch.display)
+	if identity.TeamSubject(base) != identity.Everyone && !c.opt.Trust.MayName(c.ctx, c.directory, base) {
+		c.deny(denial{action: "team.create", target: "team:" + base, after: map[string]any{
+			"reason": "something is granted to a team of this name; the group's gets another", "displayName": *ch.display,
+		}})
+	}
 	for n := 1; n <= 200; n++ {
 		name := base
 		if n > 1 {

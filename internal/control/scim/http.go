@@ -32,6 +32,7 @@ type call struct {
 	dryRun             bool
 	view               projection
 	teams              map[string]*teamView
+	denied             *denial // nil: nothing that the audit must know
 }
 
 // answer is what is sent when nothing went wrong.
@@ -85,7 +86,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (*answer, error) 
 	if err := c.prepare(); err != nil {
 		return nil, err
 	}
-	return op()
+	ans, err := op()
+	c.auditDenied()
+	return ans, err
 }
 
 // authenticate takes the one credential that SCIM has.

@@ -107,6 +107,7 @@ type Options struct {
 type Server struct {
 	opt         Options
 	user, group *resourceType
+	denials     denials
 }
 
 // New makes a server.

@@ -135,7 +135,7 @@ func (c *call) person(doc map[string]any, base *identity.User) (identity.User, e
 		return u, err
 	}
 	if identity.ReservedEmail(u.Email) {
-		return u, bad(invalidValue, "emails: this address is Gatehouse's own")
+		return u, c.denyUser("the address is Gatehouse's own", u.Email, base, &u, bad(invalidValue, "emails: this address is Gatehouse's own"))
 	}
 	u.Manager = c.manager
 	rest := cloneDoc(doc)

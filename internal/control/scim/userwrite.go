@@ -83,7 +83,9 @@ func (c *call) predecessor(u *identity.User) (*identity.User, error) {
 			case found.Manager != "" && found.Manager != v1.ManagerAPI:
 				return nil, inTheWay
 			case q.attribute == "externalId": // an unmanaged person's means nothing here
-			case old != nil && old.UID != found.UID, !c.opt.Trust.MayAdopt(c.ctx, c.directory, found):
+			case !c.opt.Trust.MayAdopt(c.ctx, c.directory, found):
+				return nil, c.denyUser("who has it administers the installation", q.value, &found, u, inTheWay)
+			case old != nil && old.UID != found.UID:
 				return nil, inTheWay
 			default:
 				old = &found
@@ -186,21 +188,8 @@ func (c *call) writeUser(status int, old *identity.User, u identity.User) (*answ
 func (c *call) claim(b *record.Batch, old, u *identity.User) error {
 	newEmail := old == nil || old.Email != u.Email
 	newName := old == nil || fold(old.UserName) != fold(u.UserName)
-	if newEmail || newName {
-		given := identity.User{Manager: c.manager}
-		if newEmail {
-			given.Email = u.Email
-		}
-		if newName {
-			given.UserName = u.UserName
-		}
-		// Somebody taken over has passed already with what was theirs.
-		if !c.opt.Trust.MayAdopt(c.ctx, c.directory, given) {
-			return taken("emails, userName: this name administers the installation; an administrator must add the person")
-		}
-	}
-	if old != nil && old.Manager == c.manager && (newEmail || newName) && !c.opt.Trust.MayAdopt(c.ctx, c.directory, *old) {
-		return taken("emails, userName: the person administers the installation; take that from them first, or have them made anew")
+	if err := c.trusted(old, u, newEmail, newName); err != nil {
+		return err
 	}
 	if old != nil && (newEmail || newName) {
 		if err := c.free(old, u, newEmail, newName); err != nil {
@@ -220,6 +209,33 @@ func (c *call) claim(b *record.Batch, old, u *identity.User) error {
 	var err error
 	b.LiftTombstones, err = c.opt.Past.TombstonesOf(c.ctx, u.Email, keys)
 	return err
+}
+
+// trusted refuses names with which the installation would be administered, and
+// other names for somebody who administers it.
+func (c *call) trusted(old, u *identity.User, email, name bool) error {
+	if !email && !name {
+		return nil
+	}
+	may := func(who identity.User) bool { return c.opt.Trust.MayAdopt(c.ctx, c.directory, who) }
+	given, asked := identity.User{Manager: c.manager}, u.UserName
+	if email {
+		given.Email, asked = u.Email, u.Email
+	}
+	if name {
+		given.UserName = u.UserName
+	}
+	// Somebody taken over has passed already with what was theirs.
+	if !may(given) {
+		if email && name && may(identity.User{Manager: c.manager, Email: u.Email}) {
+			asked = u.UserName // so that is the one
+		}
+		return c.denyUser("the name administers the installation", asked, old, u, taken("emails, userName: this name administers the installation; an administrator must add the person"))
+	}
+	if old != nil && old.Manager == c.manager && !may(*old) {
+		return c.denyUser("the person administers the installation", asked, old, u, taken("emails, userName: the person administers the installation; take that from them first, or have them made anew"))
+	}
+	return nil
 }
 
 // free says early, for a dry run too, what the store would refuse.
