@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/gatehouse-ai/gatehouse/internal/control/api/filter"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
@@ -58,6 +59,14 @@ func stale() *problem {
 	return &problem{status: http.StatusPreconditionFailed, detail: "the resource has another version now; read it again"}
 }
 
+// misread says where a filter or a path is wrong, with an example of this API:
+// the grammar is shared with the control API, and what it gives as an example is
+// an attribute that is not here.
+func misread(kind scimType, what, example string, e *filter.Error) *problem {
+	said, _, _ := strings.Cut(e.Message, ", such as ")
+	return bad(kind, "the %s is wrong at %d: %s; it is written like %s", what, e.Offset, said, example)
+}
+
 // problemOf puts any error into SCIM's words. An uncoded one is internal: the
 // caller learns nothing of it.
 func problemOf(err error) *problem {
@@ -65,7 +74,7 @@ func problemOf(err error) *problem {
 		return p
 	}
 	if e, ok := errors.AsType[*filter.Error](err); ok {
-		return bad(invalidFilter, "the filter is wrong %s", e)
+		return misread(invalidFilter, "filter", `userName eq "ada@example.com"`, e)
 	}
 	e, ok := errors.AsType[*identity.Error](err)
 	if !ok {

@@ -1,6 +1,7 @@
 package scim
 
 import (
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -117,8 +118,10 @@ func implicit(t *resourceType, kind string, object map[string]any) ([]operation,
 func newOperation(t *resourceType, kind, text string, value any, has bool) (operation, error) {
 	op := operation{kind: kind, value: value, has: has}
 	path, err := filter.ParsePath(text)
-	if err != nil {
-		return op, bad(invalidPath, "the path is wrong %s", err)
+	if e, ok := errors.AsType[*filter.Error](err); ok {
+		return op, misread(invalidPath, "path", `emails[type eq "work"].value`, e)
+	} else if err != nil {
+		return op, err
 	}
 	at, ok := t.resolve(path.Name)
 	if !ok {

@@ -3,6 +3,7 @@ package scim_test
 import (
 	"context"
 	"errors"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -63,6 +64,27 @@ func TestOtherAddressesAndMethodsAreRefused(t *testing.T) {
 		}
 		if r.header.Get("Cache-Control") != "no-store" || r.header.Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%s %s: headers %v", c.method, c.path, r.header)
+		}
+	}
+}
+
+// The grammar is shared with the control API; its attributes are not.
+func TestAFilterThatCannotBeReadIsExplainedByOneOfThisAPI(t *testing.T) {
+	w := newWorld(t)
+	id := w.add("ada")
+	for _, f := range []string{"=", "(", `userName eq "a" and`, "not", `userName`, `userName is "a"`, `userName eq a`, `emails[`, `emails[type eq "a"`, strings.Repeat("(", 40)} {
+		for _, r := range []*reply{
+			w.do("GET", "/Users?filter="+url.QueryEscape(f), "").refused(400, "invalidFilter"),
+			w.do("POST", "/Users/.search", `{"schemas":["urn:ietf:params:scim:api:messages:2.0:SearchRequest"],"filter":`+string(mustJSON(f))+`}`).refused(400, "invalidFilter"),
+		} {
+			detail, _ := r.get("detail").(string)
+			if !strings.Contains(detail, `userName eq "ada@example.com"`) || strings.Contains(detail, "metadata") || !strings.Contains(detail, "wrong at ") {
+				t.Errorf("%s: %s", f, detail)
+			}
+		}
+		r := w.do("PATCH", "/Users/"+id, patch(`{"op":"replace","path":`+string(mustJSON("emails["+f))+`,"value":"x"}`)).refused(400, "invalidPath")
+		if detail, _ := r.get("detail").(string); !strings.Contains(detail, `emails[type eq "work"].value`) || strings.Contains(detail, "metadata") {
+			t.Errorf("emails[%s: %s", f, detail)
 		}
 	}
 }
