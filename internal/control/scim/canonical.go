@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -198,13 +199,19 @@ func canonicalMembers(attrs []*attribute, from, into map[string]any) error {
 	return nil
 }
 
-// plain refuses what would break lines and logs where a name stands in them.
-func plain(name, s string, most int) error {
+// plain refuses what would break lines and logs where a name stands in them, and
+// U+FFFD, which stands for what could not be read: with it two names become one.
+// was is what the name is now, that a person who has such a one already can
+// still be changed, and above all deactivated.
+func plain(name, s, was string, most int) error {
 	if len(s) > most {
 		return bad(invalidValue, "%s is longer than %d bytes", name, most)
 	}
 	if strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) }) {
 		return bad(invalidValue, "%s has control characters", name)
+	}
+	if s != was && strings.ContainsRune(s, utf8.RuneError) {
+		return bad(invalidValue, "%s has a character that got lost on the way (U+FFFD, or half of a surrogate pair); send it whole, as UTF-8", name)
 	}
 	return nil
 }

@@ -43,12 +43,12 @@ func (ch *groupChange) check() error {
 		if *ch.display = strings.TrimSpace(*ch.display); *ch.display == "" {
 			return bad(invalidValue, "displayName is required")
 		}
-		if err := plain("displayName", *ch.display, maxDisplayName); err != nil {
+		if err := plain("displayName", *ch.display, "", maxDisplayName); err != nil {
 			return err
 		}
 	}
 	if ch.external != nil {
-		return plain("externalId", *ch.external, maxExternalID)
+		return plain("externalId", *ch.external, "", maxExternalID)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/authn"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
@@ -123,15 +124,19 @@ func (c *call) person(doc map[string]any, base *identity.User) (identity.User, e
 	u.ExternalID, _ = doc["externalId"].(string)
 	u.DisplayName = displayName(doc)
 	for _, f := range []struct {
-		name, value string
-		most        int
-	}{{"userName", u.UserName, maxUserName}, {"externalId", u.ExternalID, maxExternalID}, {"displayName", u.DisplayName, maxDisplayName}} {
-		if err := plain(f.name, f.value, f.most); err != nil {
+		name, value, was string
+		most             int
+	}{
+		{"userName", u.UserName, base.UserName, maxUserName},
+		{"externalId", u.ExternalID, base.ExternalID, maxExternalID},
+		{"displayName", u.DisplayName, base.DisplayName, maxDisplayName},
+	} {
+		if err := plain(f.name, f.value, f.was, f.most); err != nil {
 			return u, err
 		}
 	}
 	var err error
-	if u.Email, err = address(doc, u.UserName); err != nil {
+	if u.Email, err = address(doc, u.UserName, base.Email); err != nil {
 		return u, err
 	}
 	if identity.ReservedEmail(u.Email) {
@@ -165,8 +170,10 @@ func displayName(doc map[string]any) string {
 }
 
 // address chooses the person's e-mail address: the primary one, else the one of
-// type work, else the first, else the userName.
-func address(doc map[string]any, userName string) (string, error) {
+// type work, else the first, else the userName. It must be one that a token or a
+// sign-in can have too, or a mailbox would have two spellings here; was is the
+// address that the person has already, which stays whatever it is.
+func address(doc map[string]any, userName, was string) (string, error) {
 	chosen, rank := "", 0
 	for _, v := range values(doc["emails"]) {
 		m, _ := v.(map[string]any)
@@ -183,15 +190,19 @@ func address(doc map[string]any, userName string) (string, error) {
 			chosen, rank = value, r
 		}
 	}
+	from, email := "emails", v1.NormalizeEmail(chosen)
 	if chosen == "" {
-		if email := v1.NormalizeEmail(userName); v1.ValidEmail(email) {
-			return email, nil
-		}
-		return "", bad(invalidValue, "a person needs an e-mail address: send emails, or a userName that is one")
+		from, email = "userName", v1.NormalizeEmail(userName)
 	}
-	email := v1.NormalizeEmail(chosen)
-	if !v1.ValidEmail(email) {
+	switch {
+	case v1.ValidEmail(email):
+	case chosen == "":
+		return "", bad(invalidValue, "a person needs an e-mail address: send emails, or a userName that is one")
+	default:
 		return "", bad(invalidValue, "emails: the person's address is not an e-mail address; a domain of another script is written in its xn-- form")
+	}
+	if email != was && authn.NormalizeEmail(email) != email {
+		return "", bad(invalidValue, "%s: nobody can sign in with such an address, which is ASCII before the @ and has the name of a domain after it; send another of the person's as the primary one of emails", from)
 	}
 	return email, nil
 }
