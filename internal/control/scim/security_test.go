@@ -372,6 +372,11 @@ func TestSecurityARehiredPersonIsSomebodyNew(t *testing.T) {
 		// And so do people under the same address.
 		second := w.add("ben")
 		w.do("DELETE", "/Users/"+second, "").want(204)
+		for address, want := range map[string]int{"ben@example.com": 1, "lovelace@example.com": 0, "": 0} {
+			if buried, _ := w.back.TombstonesOf(t.Context(), address, nil); len(buried) != want {
+				t.Fatalf("%d tombstones of %q, want %d", len(buried), address, want)
+			}
+		}
 		if w.add("ben") == second {
 			t.Error("a uid was used again")
 		}

@@ -36,95 +36,14 @@ type witness interface {
 	Tokens(ctx context.Context, owner string) ([]identity.Token, error)
 }
 
-// database is the real store, with what it does not answer by itself yet.
-type database struct {
-	*sqlite.DB
-	mu    sync.Mutex
-	names map[string]string // teams by uid
-	// What has been written so far, so that what was never written is not
-	// looked for in vain.
-	joined  map[string]bool
-	removed bool
-}
-
-func openDatabase(t testing.TB) *database {
+func openDatabase(t testing.TB) *sqlite.DB {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "gatehouse.db")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	return &database{DB: db, names: map[string]string{}, joined: map[string]bool{}}
-}
-
-func (d *database) Commit(ctx context.Context, b *record.Batch) (identity.Head, error) {
-	head, err := d.DB.Commit(ctx, b)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, r := range b.PutResources {
-		if err == nil {
-			d.names[r.Meta().UID] = r.Meta().Name
-		}
-	}
-	for _, u := range b.PutUsers {
-		for _, m := range u.Memberships {
-			d.joined[m.Team] = true
-		}
-	}
-	d.removed = d.removed || len(b.DeleteUsers) > 0
-	return head, err
-}
-
-func (d *database) ResourceByUID(ctx context.Context, kind v1.Kind, uid string) (v1.Resource, error) {
-	d.mu.Lock()
-	name := d.names[uid]
-	d.mu.Unlock()
-	r, err := d.Resource(ctx, identity.ResourceKey{Kind: kind, Name: name})
-	if err == nil && r.Meta().UID != uid {
-		return nil, missing()
-	}
-	return r, err
-}
-
-func (d *database) TeamMembers(ctx context.Context, team, source, after string, limit int) ([]string, error) {
-	var uids []string
-	d.mu.Lock()
-	known := d.joined[team]
-	d.mu.Unlock()
-	if !known {
-		return nil, nil
-	}
-	_, err := d.Load(ctx, func(rows *identity.Rows) error {
-		for _, u := range rows.Users {
-			if u.UID > after && slices.ContainsFunc(u.Memberships, func(m identity.Membership) bool {
-				return m.Team == team && (source == "" || m.Source == source)
-			}) {
-				uids = append(uids, u.UID)
-			}
-		}
-		return nil
-	})
-	slices.Sort(uids)
-	return uids[:min(len(uids), limit)], err
-}
-
-func (d *database) TombstonesOf(ctx context.Context, email string, keys []identity.IdentityKey) ([]string, error) {
-	var uids []string
-	d.mu.Lock()
-	known := d.removed
-	d.mu.Unlock()
-	if !known {
-		return nil, nil
-	}
-	_, err := d.Load(ctx, func(rows *identity.Rows) error {
-		for _, t := range rows.Tombstones {
-			if email != "" && t.Email == email || slices.ContainsFunc(keys, func(k identity.IdentityKey) bool { return slices.Contains(t.Identities, k) }) {
-				uids = append(uids, t.UID)
-			}
-		}
-		return nil
-	})
-	return uids, err
+	return db
 }
 
 // trust is a Trust that a test can change.
