@@ -26,7 +26,11 @@
 //   - emails.value eq "x" finds the person whose address here is x: the one
 //     that is primary, else of type work, else the first.
 //   - No bulk, no sorting, no passwords (they are thrown away).
-//   - ?dryRun=true, on what writes, answers the differences and writes nothing.
+//   - A person's address is one that a token or a sign-in can have, or the one
+//     that they have already.
+//   - ?dryRun=true, on what writes, answers the differences and writes nothing,
+//     to the audit either; a spelling of it that is not understood is refused.
+//   - What Trust refuses is audited as denied; what is merely taken is not.
 //
 // internal/app makes a Server and mounts it at /scim/v2/.
 package scim
