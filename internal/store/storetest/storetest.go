@@ -141,7 +141,7 @@ type Backend struct {
 // Run runs the suite.
 func Run(t *testing.T, b Backend) {
 	for _, group := range []map[string]func(*testing.T, *fixture){
-		resourceTests(), commitTests(), userTests(), tokenTests(), directoryTests(), historyTests(), recordTests(),
+		resourceTests(), commitTests(), userTests(), teamTests(), tokenTests(), directoryTests(), historyTests(), recordTests(),
 		personTests(), sessionTests(), onceTests(), auditTests(), lookupTests(),
 	} {
 		for name, test := range group {

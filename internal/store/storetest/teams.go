@@ -1,0 +1,111 @@
+package storetest
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/record"
+)
+
+func teamTests() map[string]func(*testing.T, *fixture) {
+	return map[string]func(*testing.T, *fixture){
+		"TestSecurityATeamsPeopleGoWithTheTeam":      teamsPeopleGo,
+		"TestATeamTakenFromADirectoryKeepsItsPeople": teamTakenOver,
+	}
+}
+
+// membershipsOf is who is in a team and why, as two readers see it: one who
+// loads everything, and one who was told of the changes.
+func (f *fixture) membershipsOf(team string, changed *identity.Rows) (list []string) {
+	f.t.Helper()
+	for _, u := range loaded(f).Users {
+		for _, m := range u.Memberships {
+			if m.Team == team {
+				list = append(list, u.UID+" "+m.Source)
+			}
+		}
+	}
+	slices.Sort(list)
+	var told []string
+	for _, u := range changed.Users {
+		for _, m := range u.Memberships {
+			if m.Team == team {
+				told = append(told, u.UID+" "+m.Source)
+			}
+		}
+	}
+	slices.Sort(told)
+	wantSame(f.t, "what changed", told, list)
+	return list
+}
+
+func inTeams(uid string, list ...identity.Membership) identity.User {
+	u := user(uid, uid+"@example.com")
+	u.Memberships = list
+	return u
+}
+
+func teamsPeopleGo(t *testing.T, f *fixture) {
+	soon := start().Add(time.Hour)
+	f.commit(&record.Batch{
+		PutResources: []v1.Resource{team("a", ""), team("b", "")},
+		PutUsers: []identity.User{
+			inTeams("u-1", identity.Membership{Team: "a", Source: "manual"}, identity.Membership{Team: "b", Source: "manual"}),
+			inTeams("u-2", identity.Membership{Team: "a", Source: "scim"}, identity.Membership{Team: "a", Source: "sso:https://a", ExpiresAt: &soon}),
+			inTeams("u-3", identity.Membership{Team: "b", Source: "scim"}),
+		},
+	})
+	versions := loaded(f).Users
+	before := f.head()
+	f.commit(&record.Batch{DeleteResources: []identity.ResourceKey{keyOf(team("a", ""))}})
+	changed := f.since(before)
+	if got := f.membershipsOf("a", changed); len(got) != 0 {
+		t.Errorf("left: %v", got)
+	}
+	for _, u := range loaded(f).Users {
+		if touched := u.Version != versions[u.UID].Version; touched != (u.UID != "u-3") {
+			t.Errorf("%s has version %d after %d", u.UID, u.Version, versions[u.UID].Version)
+		}
+	}
+	f.commit(&record.Batch{PutResources: []v1.Resource{team("a", "")}})
+	if list, err := f.TeamMembers(t.Context(), "a", "", "", 0); err != nil || len(list) != 0 {
+		t.Errorf("the next team of the name begins with %v, %v", list, err)
+	}
+	if list, err := f.TeamMembers(t.Context(), "b", "", "", 0); err != nil || len(list) != 2 {
+		t.Errorf("another team has %v, %v", list, err)
+	}
+}
+
+func teamTakenOver(t *testing.T, f *fixture) {
+	owned := team("a", "")
+	owned.Manager = "scim:okta"
+	f.commit(&record.Batch{
+		PutResources: []v1.Resource{owned},
+		PutUsers: []identity.User{
+			inTeams("u-1", identity.Membership{Team: "a", Source: "scim"}),
+			inTeams("u-2", identity.Membership{Team: "a", Source: "scim"}, identity.Membership{Team: "a", Source: "manual"}),
+			inTeams("u-3", identity.Membership{Team: "a", Source: "sso:https://a"}),
+		},
+	})
+	owned = team("a", "another label")
+	owned.Manager = "scim:okta"
+	f.commit(&record.Batch{PutResources: []v1.Resource{owned}})
+	if list, err := f.TeamMembers(t.Context(), "a", "scim", "", 0); err != nil || len(list) != 2 {
+		t.Fatalf("the directory's own write left %v, %v", list, err)
+	}
+	before := f.head()
+	taken := team("a", "another label")
+	taken.Manager = v1.ManagerAPI
+	f.commit(&record.Batch{PutResources: []v1.Resource{taken}})
+	list, err := f.TeamMembers(t.Context(), "a", "manual", "", 0)
+	wantSame(t, "by hand", list, []string{"u-1", "u-2"})
+	if err != nil || len(f.since(before).Users) != 2 {
+		t.Errorf("told of %v, %v", f.since(before).Users, err)
+	}
+	if list, err := f.TeamMembers(t.Context(), "a", "scim", "", 0); err != nil || len(list) != 0 {
+		t.Errorf("left of the directory: %v, %v", list, err)
+	}
+}
