@@ -295,7 +295,7 @@ func (a *App) tell(text string) { _, _ = io.WriteString(a.opt.Out, text) }
 // text tells people of the ways in.
 func (w waysIn) text() (text string) {
 	if w.breakGlassLink != "" {
-		text += "local administrator for emergencies, a link that works once and for a day: " + w.breakGlassLink + "\n"
+		text += "local administrator for emergencies, a link that works once, for a day, until another is printed: " + w.breakGlassLink + "\n"
 	}
 	if w.bootstrapFile != "" {
 		text += fmt.Sprintf("one-time admin token (until the first tenant-admin, %s at most): %s\n", bootstrapLife, w.bootstrapFile)

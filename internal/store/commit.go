@@ -195,6 +195,9 @@ func (c *commit) putResource(r v1.Resource) error {
 	default:
 		err = c.updateResource(&old, &want)
 	}
+	if settings, ok := r.(*v1.TenantSettings); ok && err == nil {
+		err = c.shortenTokens(settings.Spec.PersonalAccessTokenMaxAge.Std())
+	}
 	if err != nil {
 		return err
 	}

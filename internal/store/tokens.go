@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
@@ -147,6 +148,27 @@ func (c *commit) insertToken(tok *identity.Token) error {
 	_, err = c.exec(`INSERT INTO tokens (`+tokenColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		tok.ID, int64(tok.Kind), tok.Name, tok.Digest[:], tok.Owner, flag(tok.Bootstrap), tok.CreatedAt.UnixMilli(), tok.ExpiresAt.UnixMilli(),
 		nullMillis(tok.RevokedAt), narrowing, tok.CreatedBy, nullMillis(tok.LastUsedAt), tok.LastUsedFrom)
+	return err
+}
+
+// shortenTokens ends personal access tokens that were made to live for longer
+// than the tenant allows now, or makes them end sooner. 0 is no limit.
+func (c *commit) shortenTokens(longest time.Duration) error {
+	if longest <= 0 {
+		return nil
+	}
+	const tooLong = ` FROM tokens WHERE kind = ? AND revoked_at IS NULL AND expires_at > ? AND expires_at > created_at + ?`
+	args := []any{int64(identity.TokenPersonal), c.now.UnixMilli(), longest.Milliseconds()}
+	err := c.each(`SELECT digest`+tooLong, args, func(r row) error {
+		var d []byte
+		err := r.Scan(&d)
+		c.changes.add(changeToken, tokenChangeKey(identity.Digest(d)), opPut)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = c.exec(`UPDATE tokens SET expires_at = created_at + ? WHERE id IN (SELECT id`+tooLong+`)`, append([]any{longest.Milliseconds()}, args...)...)
 	return err
 }
 

@@ -193,6 +193,7 @@ func tokenTests() map[string]func(*testing.T, *fixture) {
 		"TestSecurityTokenWithoutExpiryOrDigestIsRefused":      badTokens,
 		"TestSecurityTokenMadeWithTheDeletionOfItsOwnerIsDead": tokenOfTheDead,
 		"TestLastUseTakesNoRevisionAndNeverGoesBack":           lastUse,
+		"TestSecurityALowerLimitEndsTokensSooner":              shortened,
 	}
 }
 

@@ -48,6 +48,54 @@ func inTeams(uid string, list ...identity.Membership) identity.User {
 	return u
 }
 
+// limited are tenant settings with a longest age of personal access tokens.
+func limited(age v1.Duration) *v1.TenantSettings {
+	s := &v1.TenantSettings{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindTenantSettings}, ObjectMeta: v1.ObjectMeta{Name: "default"}}
+	s.Spec.PersonalAccessTokenMaxAge = age
+	s.Default()
+	return s
+}
+
+func shortened(t *testing.T, f *fixture) {
+	lives := func(id string, kind identity.TokenKind, d time.Duration) identity.Token {
+		tok := token(id, "u-1")
+		tok.Kind, tok.CreatedAt, tok.ExpiresAt = kind, start(), start().Add(d)
+		return tok
+	}
+	f.commit(&record.Batch{PutTokens: []identity.Token{
+		lives("short", identity.TokenPersonal, time.Hour), lives("long", identity.TokenPersonal, 90*24*time.Hour),
+		lives("old", identity.TokenPersonal, 90*24*time.Hour), lives("revoked", identity.TokenPersonal, 90*24*time.Hour),
+		lives("account", identity.TokenVirtualAccount, 90*24*time.Hour),
+	}})
+	f.commit(&record.Batch{RevokeTokens: []string{"revoked"}})
+	f.clock.advance(time.Hour / 2)
+	before := f.head()
+	f.commit(&record.Batch{PutResources: []v1.Resource{limited("7d")}})
+	want := map[string]time.Duration{"short": time.Hour, "long": 7 * 24 * time.Hour, "old": 7 * 24 * time.Hour, "revoked": 90 * 24 * time.Hour, "account": 90 * 24 * time.Hour}
+	for id, d := range want {
+		if tok, err := f.Token(t.Context(), id); err != nil || !tok.ExpiresAt.Equal(start().Add(d)) {
+			t.Errorf("%s ends %v after its beginning, want %v (%v)", id, tok.ExpiresAt.Sub(start()), d, err)
+		}
+	}
+	var told []string
+	for _, tok := range f.since(before).Tokens {
+		told = append(told, tok.ID)
+	}
+	slices.Sort(told)
+	wantSame(t, "told of", told, []string{"long", "old"})
+	// A limit that nothing exceeds changes nothing, and a higher one brings nothing back.
+	before = f.head()
+	f.commit(&record.Batch{PutResources: []v1.Resource{limited("30d")}})
+	if list := f.since(before).Tokens; len(list) != 0 {
+		t.Errorf("told of %v", list)
+	}
+	f.clock.advance(8 * 24 * time.Hour)
+	f.commit(&record.Batch{PutResources: []v1.Resource{limited("1h")}})
+	if tok, err := f.Token(t.Context(), "long"); err != nil || !tok.ExpiresAt.Equal(start().Add(7*24*time.Hour)) {
+		t.Errorf("what has ended was changed: %v, %v", tok.ExpiresAt, err)
+	}
+}
+
 func teamsPeopleGo(t *testing.T, f *fixture) {
 	soon := start().Add(time.Hour)
 	f.commit(&record.Batch{
