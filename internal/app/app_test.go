@@ -301,36 +301,3 @@ func TestSecurityASlowHeaderIsCut(t *testing.T) {
 		t.Errorf("a header of 128 KiB: %v %v", res, err)
 	}
 }
-
-// What only grows is a counter, and is called so; nothing else is.
-func TestCountersAreTheSeriesThatEndInTotal(t *testing.T) {
-	cfg, environ := config(t, true, t.TempDir())
-	a, err := app.Start(t.Context(), cfg, app.Options{Dev: true, Environ: environ})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop(t, a)
-	res, err := http.Get(a.OpsURL() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := 0
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) != 4 || f[1] != "TYPE" || !strings.HasPrefix(f[2], "gatehouse_") {
-			continue
-		}
-		seen++
-		if counter := f[3] == "counter"; counter != strings.HasSuffix(f[2], "_total") {
-			t.Errorf("%s is a %s", f[2], f[3])
-		}
-	}
-	if seen < 10 {
-		t.Errorf("%d series", seen)
-	}
-}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -263,5 +264,27 @@ func TestSecurityNoArrivalIsTheLocalAdministrator(t *testing.T) {
 		if create, err := a.Decide(exists, false); create || CodeOf(err) != CodeIdentityConflict {
 			t.Errorf("exists %v: create %v, %v", exists, create, err)
 		}
+	}
+}
+
+// docs/errors.md is where people look a code up.
+func TestEveryCodeIsDocumentedWithItsStatus(t *testing.T) {
+	page, err := os.ReadFile("../../docs/errors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[Code]string{}
+	for line := range strings.Lines(string(page)) {
+		cells := strings.Split(line, "|")
+		if len(cells) == 5 && strings.HasPrefix(cells[1], " `") {
+			documented[Code(strings.Trim(cells[1], " `"))] = strings.TrimSpace(cells[2])
+		}
+	}
+	want := map[Code]string{}
+	for _, c := range declaredCodes(t) {
+		want[c] = strconv.Itoa(c.Status())
+	}
+	if diff := cmp.Diff(want, documented); diff != "" {
+		t.Errorf("-errors.go +docs/errors.md\n%s", diff)
 	}
 }
