@@ -10,11 +10,14 @@ import (
 // SsoConnection lets people sign in to the console and to Gatehouse's own
 // authorization server by an identity provider, with OpenID Connect or SAML 2.0.
 // No domain may belong to two connections that are enabled; that is looked at
-// when the connection is applied, where the others are known.
+// when the connection is applied, where the others are known. Its status shows
+// what is to be entered at the identity provider.
 type SsoConnection struct {
 	TypeMeta
 	ObjectMeta `json:"metadata"`
 	Spec       SsoConnectionSpec `json:"spec"`
+	// Status is set by Gatehouse where it answers; it is never stored.
+	Status *SsoConnectionStatus `json:"status,omitempty"`
 }
 
 // The closed words of a connection's settings.

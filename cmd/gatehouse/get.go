@@ -147,6 +147,11 @@ func newExport(p process) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		for _, one := range all {
+			if s, ok := one.(*v1.SsoConnection); ok {
+				s.Status = nil // elsewhere the addresses are others
+			}
+		}
 		b, err := manifest.MarshalAll(all)
 		if err != nil {
 			return err

@@ -219,10 +219,27 @@ func TestDeleteNamesTheResource(t *testing.T) {
 	}
 }
 
+const connection = `{"apiVersion": "gatehouse.dev/v1", "kind": "SsoConnection", "metadata": {"name": "okta", "uid": "u"}, "spec": {}, "status": {"redirectURI": "https://g.example/sso/okta/callback"}}`
+
+func TestGetShowsWhatTheProviderMustBeTold(t *testing.T) {
+	s := newWorld(t, says(200, connection))
+	_, out, errs := s.run(t, "get", "sso-connections", "okta", "-o", "yaml")
+	if !strings.HasSuffix(out, "status:\n  redirectURI: https://g.example/sso/okta/callback\n") {
+		t.Error(out, errs)
+	}
+	if _, out, _ = s.run(t, "get", "sso-connections", "okta", "-o", "json"); !strings.Contains(out, `"redirectURI": "https://g.example/sso/okta/callback"`) {
+		t.Error(out)
+	}
+}
+
 func TestExportCanBeAppliedElsewhere(t *testing.T) {
 	s := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/api/v1/teams" {
-			_, _ = fmt.Fprintf(w, `{"items": [`+team+`,`+team+`]}`, "one", "two")
+			_, _ = fmt.Fprintf(w, `{"items": [`+team+`]}`, "one")
+			return
+		}
+		if r.URL.Path == "/api/v1/sso-connections" {
+			_, _ = io.WriteString(w, `{"items": [`+connection+`]}`)
 			return
 		}
 		_, _ = io.WriteString(w, `{"items": []}`)
@@ -235,7 +252,7 @@ func TestExportCanBeAppliedElsewhere(t *testing.T) {
 	if err != nil || len(docs) != 2 {
 		t.Fatal(err, out)
 	}
-	for _, word := range []string{"uid", "resourceVersion", "generation", "creationTimestamp", "manager"} {
+	for _, word := range []string{"uid", "resourceVersion", "generation", "creationTimestamp", "manager", "status"} {
 		if strings.Contains(out, word+":") {
 			t.Errorf("%s is exported:\n%s", word, out)
 		}

@@ -110,7 +110,7 @@ func (a *API) answerContent(op *operation) map[string]*huma.MediaType {
 	case op.Answer == nil:
 		return nil
 	}
-	content := map[string]*huma.MediaType{formJSON: {Schema: a.schema(op.Answer)}}
+	content := map[string]*huma.MediaType{formJSON: {Schema: a.answerSchema(op.Answer)}}
 	if op.Manifest {
 		content[formYAML] = &huma.MediaType{Schema: text()}
 	}
@@ -125,7 +125,7 @@ func (a *API) listSchema(item any) *huma.Schema {
 	all.Map()[name] = &huma.Schema{
 		Type: huma.TypeObject, AdditionalProperties: false, Required: []string{"items", "total"},
 		Properties: map[string]*huma.Schema{
-			"items":      {Type: huma.TypeArray, Items: a.schema(item)},
+			"items":      {Type: huma.TypeArray, Items: a.answerSchema(item)},
 			"total":      {Type: huma.TypeInteger, Minimum: &least, Description: "Counts what the caller may read and the filter matches."},
 			"nextCursor": {Type: huma.TypeString, Description: "Leads to the next page; absent at the end."},
 		},

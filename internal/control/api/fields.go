@@ -230,6 +230,7 @@ func connectionFields() map[string]*huma.Schema {
 		fields["SsoSaml."+f] = maybe(anyURL)
 	}
 	maps.Copy(fields, map[string]*huma.Schema{
+		"SsoConnection.status":            {Description: "Set by Gatehouse; whatever is sent is ignored."},
 		"SsoConnectionSpec.displayName":   inBytes("", 64),
 		"SsoConnectionSpec.provider":      enum("", v1.PresetCustom, v1.PresetKeycloak, v1.PresetOkta, v1.PresetEntra, v1.PresetGoogle),
 		"SsoConnectionSpec.protocol":      enum("", v1.SsoOIDC, v1.SsoSAML),

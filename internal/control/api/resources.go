@@ -95,7 +95,7 @@ func (c *call) list(k v1.Kind) (*answer, error) {
 	page := ResourceList{Items: []any{}, Total: len(found)}
 	from := sort.Search(len(found), func(i int) bool { return found[i].Meta().Name > after })
 	for _, r := range found[from:min(from+limit, len(found))] {
-		page.Items = append(page.Items, r)
+		page.Items = append(page.Items, c.withStatus(r))
 	}
 	if end := from + limit; end < len(found) {
 		if page.NextCursor, err = c.cursor(context, found[end-1].Meta().Name); err != nil {
@@ -167,6 +167,7 @@ func (c *call) get(k v1.Kind) (*answer, error) {
 
 // resource answers with a resource, as YAML where that is what is asked for.
 func (c *call) resource(r v1.Resource) (*answer, error) {
+	r = c.withStatus(r)
 	ans := &answer{body: r, etag: r.Meta().ResourceVersion}
 	if !wantsYAML(c.r.Header.Get("Accept")) {
 		return ans, nil

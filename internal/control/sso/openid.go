@@ -22,7 +22,7 @@ import (
 )
 
 func (o *openID) redirectURI(c *v1.SsoConnection) string {
-	return o.h.base + "/sso/" + c.Name + "/callback"
+	return c.StatusAt(o.h.base).RedirectURI
 }
 
 // begin builds the authorization request (OpenID Connect Core, 3.1.2.1).
@@ -296,7 +296,7 @@ func (o *openID) endSession(ctx context.Context, c *v1.SsoConnection, idToken st
 	}
 	q := u.Query()
 	q.Set("client_id", c.Spec.OIDC.ClientID)
-	q.Set("post_logout_redirect_uri", o.h.base+"/sso/signed-out")
+	q.Set("post_logout_redirect_uri", c.StatusAt(o.h.base).PostLogoutRedirectURI)
 	if idToken != "" {
 		q.Set("id_token_hint", idToken)
 	}

@@ -54,8 +54,6 @@ func newSAML(h *Handler, key ServiceKey) *samlProtocol {
 	return &samlProtocol{h: h, key: key, documents: map[string]*samlDocument{}, parsed: map[[sha256.Size]byte]*saml.IDP{}}
 }
 
-func (p *samlProtocol) base(c *v1.SsoConnection) string { return p.h.base + "/sso/" + c.Name + "/saml" }
-
 // config is what a connection's service provider knows, but for whom it asks.
 func (p *samlProtocol) config(ctx context.Context, c *v1.SsoConnection) (saml.Config, error) {
 	key, cert, err := p.key(ctx)
@@ -66,8 +64,9 @@ func (p *samlProtocol) config(ctx context.Context, c *v1.SsoConnection) (saml.Co
 	if m.Encryption == v1.EncryptionOff {
 		key = signerOnly{key}
 	}
+	at := c.StatusAt(p.h.base)
 	return saml.Config{
-		EntityID: p.base(c) + "/metadata", ACSURL: p.base(c) + "/acs", SLOURL: p.base(c) + "/slo", Key: key, Certificate: cert,
+		EntityID: at.EntityID, ACSURL: at.ACSURL, SLOURL: at.SLOURL, Key: key, Certificate: cert,
 		InsecureHTTP:     c.Spec.InsecureHTTP,
 		UnsignedRequests: !m.SignsRequests(), AllowIDPInitiated: m.AllowIdpInitiated, NameIDFormat: m.NameIDFormat,
 		RequireACR: c.Spec.Require.ACRValues, MaxAge: c.Spec.Require.MaxAge.Std(), Now: p.h.now, Claim: p.h.opt.Store.Claim,

@@ -103,6 +103,10 @@ func (p *page) kind(k v1.Kind) error {
 		p.later = p.later[1:]
 		p.section(next)
 	}
+	if status := string(k) + "Status"; p.types[status] != nil {
+		fmt.Fprintf(&p.out, "### status of %s\n\n%s\n", k, p.comment(status))
+		p.fields(status)
+	}
 	return nil
 }
 
