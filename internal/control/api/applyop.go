@@ -57,6 +57,7 @@ func (c *call) apply() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.dryRun = req.DryRun
 	if manager == "" {
 		manager = "default"
 	}

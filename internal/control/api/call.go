@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/authn"
 	"github.com/gatehouse-ai/gatehouse/internal/authz"
 	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
@@ -33,6 +34,8 @@ type call struct {
 	addr   string
 	// about names what the call is about, for the audit of a refusal.
 	about string
+	// dryRun: nothing would have been changed.
+	dryRun bool
 	// sent is the body, read before anything is decided.
 	sent sent
 }
@@ -119,6 +122,34 @@ func (c *call) authenticate(cred authn.Credential, addr netip.Addr, browser *htt
 		c.snap = s
 	}
 	return nil
+}
+
+// subject names what the path says that the call is about, before anything is
+// looked up: a refusal is about something too.
+func (c *call) subject() string {
+	if name := c.r.PathValue("name"); name != "" {
+		plural, _, _ := strings.Cut(strings.TrimPrefix(c.op.Path, base+"/"), "/")
+		if k, ok := v1.ParseKind(plural); ok {
+			return string(identity.KindRef(k, name))
+		}
+	}
+	user := c.r.PathValue("user")
+	if _, ok := c.op.parameter("user"); ok {
+		user = c.r.URL.Query().Get("user")
+	}
+	switch {
+	case user != "":
+		return c.userRef(user)
+	case strings.HasPrefix(c.op.Path, base+"/me/"), strings.HasPrefix(c.op.Path, base+"/sessions"):
+		return c.self()
+	}
+	return ""
+}
+
+// self names the caller.
+func (c *call) self() string {
+	p := c.caller.Principal
+	return string(p.Kind) + ":" + p.Name
 }
 
 // may asks the one function that decides.

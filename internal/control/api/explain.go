@@ -58,7 +58,7 @@ func (c *call) explain() (*answer, error) {
 	tr := &identity.Trace{}
 	who, err := c.explained(&q, tr)
 	own := err == nil && c.same(who.Principal)
-	c.about = "tenant"
+	c.about = q.about(who)
 	if own && q.Token == "" {
 		who.Grant = c.caller.Grant // as oneself is as one is here: no less narrowed
 	}
@@ -219,19 +219,24 @@ func modelTarget(s *snapshot.Snapshot, fqn string) *snapshot.Target {
 	return nil
 }
 
+// about names whose access is asked about.
+func (q *ExplainRequest) about(who authn.Caller) string {
+	if who.Principal != nil {
+		return string(who.Principal.Kind) + ":" + who.Principal.Name
+	}
+	if kind, name, ok := v1.ParseSubject(q.As); ok {
+		return kind + ":" + name
+	}
+	return "unknown"
+}
+
 // auditExplain takes down who looked at somebody else's access. The token is
 // named by its id alone.
 func (c *call) auditExplain(q *ExplainRequest, who authn.Caller, own bool) error {
 	if own {
 		return nil
 	}
-	target := "unknown"
-	if who.Principal != nil {
-		target = string(who.Principal.Kind) + ":" + who.Principal.Name
-	} else if kind, name, ok := v1.ParseSubject(q.As); ok {
-		target = kind + ":" + name
-	}
-	e := c.entry("access.explain", target, apply.OutcomeDone)
+	e := c.entry("access.explain", q.about(who), apply.OutcomeDone)
 	asked := map[string]string{"model": q.Model, "resource": q.Resource, "action": q.Action}
 	if who.Grant != nil {
 		asked["tokenId"] = who.Grant.TokenID

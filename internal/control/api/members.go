@@ -65,7 +65,7 @@ func (c *call) team() (*v1.Team, error) {
 	r, err := c.opt.Resources.Resource(c.r.Context(), key)
 	hidden := identity.Errorf(identity.CodeNotFound, "there is no %s that you may see", c.about)
 	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
-		return nil, hidden
+		return nil, apply.Hide(c.may(identity.PermTeamMembers, c.snap.Target(identity.KindRef(key.Kind, key.Name))), hidden, false)
 	}
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (c *call) team() (*v1.Team, error) {
 	}
 	if err := c.may(identity.PermTeamMembers, apply.Target(c.snap, t)); err != nil {
 		if !c.mayRead(t) {
-			return nil, hidden
+			return nil, apply.Hide(err, hidden, true)
 		}
 		return nil, err
 	}

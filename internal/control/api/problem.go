@@ -82,13 +82,14 @@ func (ans *answer) write(w http.ResponseWriter, status int) {
 }
 
 // fail answers with an error. Refusals of what would have changed something
-// are written into the audit; internal errors go to the log, with the id that
+// are written into the audit, also those that are answered as if nothing were
+// there; internal errors go to the log, with the id that
 // the caller is shown.
 func (a *API) fail(w http.ResponseWriter, r *http.Request, c *call, op *operation, err error) {
 	p := problemOf(err)
 	p.RequestID = c.id
-	if op != nil && op.AuditAction != notAudited && p.Status == http.StatusForbidden && c.caller.Principal != nil {
-		a.auditDenied(c, op, p)
+	if auditable(c, op, p, err) {
+		a.auditDenied(c, op, p, err)
 	}
 	if p.Status >= http.StatusInternalServerError {
 		a.opt.Log.ErrorContext(r.Context(), "control API", "request_id", c.id, "method", r.Method, "code", p.Code, "error", err)

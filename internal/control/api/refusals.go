@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -56,13 +58,33 @@ func (f *refusals) audited(caller string, now time.Time) (ok bool, untold int) {
 	return r.n <= refusalsPerMinute, untold
 }
 
+// auditable reports whether an answer is a refusal, shown or hidden, of what
+// would have changed something.
+func auditable(c *call, op *operation, p Problem, err error) bool {
+	if op == nil || op.AuditAction == notAudited || c.caller.Principal == nil {
+		return false
+	}
+	r, ok := errors.AsType[*apply.Refused](err)
+	return p.Status == http.StatusForbidden || ok && r.Because != nil
+}
+
 // auditDenied takes down that somebody tried. That it could not be taken down
 // changes nothing for the caller, who is refused either way.
-func (a *API) auditDenied(c *call, op *operation, p Problem) {
-	target := c.about
+func (a *API) auditDenied(c *call, op *operation, p Problem, err error) {
+	target, after := c.about, map[string]any{"code": p.Code, "permission": p.Permission}
+	if r, ok := errors.AsType[*apply.Refused](err); ok {
+		if r.Ref != "" {
+			target = string(r.Ref)
+		}
+		if r.Because != nil {
+			after["permission"], after["exists"] = problemOf(r.Because).Permission, r.Exists
+		}
+	}
 	if target == "" {
 		target = string(identity.Tenant)
 	}
+	// A database may refuse what is not UTF-8, and the entry would be lost.
+	target = strings.ToValidUTF8(target, "\uFFFD")
 	if len(target) > auditTarget {
 		target = strings.ToValidUTF8(target[:auditTarget], "") + "…"
 	}
@@ -71,9 +93,14 @@ func (a *API) auditDenied(c *call, op *operation, p Problem) {
 	if !ok {
 		return
 	}
-	after := map[string]any{"code": p.Code, "permission": p.Permission}
 	if untold > 0 {
 		after["notAudited"] = untold
+	}
+	if id := c.r.PathValue("id"); id != "" {
+		after["id"] = shorten(strings.ToValidUTF8(id, "\uFFFD"))
+	}
+	if c.dryRun {
+		after["dryRun"] = true
 	}
 	e.After, _ = json.Marshal(after)
 	// Whoever hangs up is written down all the same.

@@ -154,6 +154,9 @@ func (p *probeWriter) WriteHeader(status int)      { p.status = status }
 // serve runs an operation: who is asking, may they, and what is the answer.
 func (a *API) serve(op *operation, w http.ResponseWriter, r *http.Request) {
 	c, err := a.begin(w, r, op)
+	if err == nil {
+		c.about = c.subject()
+	}
 	if err == nil && op.On == onTenant {
 		err = authz.Allows(c.caller.Principal, c.caller.Grant, op.Permission, c.snap.Tenant(), c.now)
 	}

@@ -108,7 +108,7 @@ func shown(t *identity.Token) Token {
 // which manage nothing.
 func (c *call) me() (uid string, err error) {
 	p := c.caller.Principal
-	c.about = string(p.Kind) + ":" + p.Name
+	c.about = c.self()
 	if p.Kind != identity.KindUser || p.UID == "" {
 		return "", identity.Errorf(identity.CodePermissionDenied, "only a user has personal access tokens")
 	}
@@ -322,7 +322,7 @@ func (c *call) account() (*v1.VirtualAccount, error) {
 	hidden := identity.Errorf(identity.CodeNotFound, "there is no %s that you may see", c.about)
 	r, err := c.opt.Resources.Resource(c.r.Context(), key)
 	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
-		return nil, hidden
+		return nil, apply.Hide(c.may(identity.PermVirtualAccountTokens, c.snap.Target(identity.KindRef(key.Kind, key.Name))), hidden, false)
 	}
 	if err != nil {
 		return nil, err
@@ -333,7 +333,7 @@ func (c *call) account() (*v1.VirtualAccount, error) {
 	}
 	if err := c.may(identity.PermVirtualAccountTokens, apply.Target(c.snap, v)); err != nil {
 		if !c.mayRead(v) {
-			return nil, hidden
+			return nil, apply.Hide(err, hidden, true)
 		}
 		return nil, err
 	}

@@ -104,13 +104,17 @@ func (c *call) mayUser(perm identity.Permission, email string) error {
 // user finds the person of the path for one of several permissions. One whom
 // the caller may not read is as absent as one who does not exist.
 func (c *call) user(perm identity.Permission) (identity.User, error) {
-	u, err := c.find(c.r.PathValue("user"))
+	name := c.r.PathValue("user")
+	u, err := c.find(name)
+	if identity.CodeOf(err) == identity.CodeNotFound {
+		return u, apply.Hide(c.mayUser(perm, name), err, false)
+	}
 	if err != nil {
 		return u, err
 	}
 	if err := c.mayUser(perm, u.Email); err != nil {
 		if c.mayUser(identity.PermUserRead, u.Email) != nil {
-			return u, hiddenUser()
+			return u, apply.Hide(err, hiddenUser(), true)
 		}
 		return u, err
 	}
@@ -121,6 +125,15 @@ func hiddenUser() error {
 	return identity.Errorf(identity.CodeNotFound, "there is no such user that you may see")
 }
 
+// userRef names a person who is asked for by e-mail address or uid, without
+// asking whether there is one.
+func (c *call) userRef(name string) string {
+	if u, ok := c.snap.UserByUID(name); ok {
+		name = u.Email
+	}
+	return "user:" + v1.NormalizeEmail(name)
+}
+
 // find reads a person by e-mail address or uid. It asks for no permission.
 func (c *call) find(name string) (u identity.User, err error) {
 	if strings.Contains(name, "@") {
@@ -128,7 +141,7 @@ func (c *call) find(name string) (u identity.User, err error) {
 	} else {
 		u, err = c.opt.People.User(c.r.Context(), name)
 	}
-	c.about = "user:" + v1.NormalizeEmail(name)
+	c.about = c.userRef(name)
 	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
 		return u, hiddenUser()
 	}

@@ -75,14 +75,22 @@ func (p *plan) mayRead(r v1.Resource) bool {
 func (p *plan) mayDelete(r v1.Resource) error {
 	key := keyOf(r)
 	ref := identity.KindRef(key.Kind, key.Name)
+	err := p.mayDeleteAt(ref, key.Kind, p.target(r))
 	if ofAdmins(key.Kind) {
-		return p.mayAdmin(ref)
+		return err
 	}
-	err := p.may(identity.KindPermission(key.Kind, verbDelete), ref, p.target(r))
 	if err != nil && p.may(identity.KindPermission(key.Kind, verbRead), ref, p.target(r)) != nil {
 		return denied(identity.KindPermission(key.Kind, verbDelete), "this would remove what you may not remove")
 	}
 	return err
+}
+
+// mayDeleteAt asks for a target alone, whether something is there or not.
+func (p *plan) mayDeleteAt(ref identity.ResourceRef, k v1.Kind, t *snapshot.Target) error {
+	if ofAdmins(k) {
+		return p.mayAdmin(ref)
+	}
+	return p.may(identity.KindPermission(k, verbDelete), ref, t)
 }
 
 // mayWrite asks for create or update. To somebody who may not even read what

@@ -133,7 +133,7 @@ func (a *Applier) plan(ctx context.Context, actor Actor, j job) (*plan, error) {
 	for _, step := range steps {
 		for _, it := range p.items {
 			if err := step(it); err != nil {
-				return nil, err
+				return nil, about(it.ref(), err)
 			}
 		}
 	}
@@ -148,7 +148,7 @@ func (a *Applier) plan(ctx context.Context, actor Actor, j job) (*plan, error) {
 	for _, step := range []func(*item) error{p.mode, p.mayGrant, p.secrets, p.settle} {
 		for _, it := range p.items {
 			if err := step(it); err != nil {
-				return nil, err
+				return nil, about(it.ref(), err)
 			}
 		}
 	}
@@ -227,7 +227,7 @@ func (p *plan) prune() error {
 			continue
 		}
 		if err := p.mayDelete(r); err != nil {
-			return err
+			return about(identity.KindRef(key.Kind, key.Name), err)
 		}
 		p.pruned = append(p.pruned, r)
 		p.remove(r)
@@ -262,11 +262,11 @@ func (p *plan) delete(del Delete) error {
 		return err
 	}
 	if old == nil {
-		return notFound(ref)
+		return Hide(p.mayDeleteAt(ref, del.Key.Kind, p.snap.Target(ref)), notFound(ref), false)
 	}
 	if err := p.mayDelete(old); err != nil {
 		if !p.mayRead(old) {
-			return notFound(ref)
+			return Hide(p.mayDeleteAt(ref, del.Key.Kind, p.target(old)), notFound(ref), true)
 		}
 		return err
 	}
