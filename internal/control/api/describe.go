@@ -74,10 +74,20 @@ func (a *API) schema(v any) *huma.Schema {
 	return a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(v), true, "")
 }
 
+// asksFor says in words which permissions an operation asks for, and what
+// stands in the audit.
+func (op *operation) asksFor() string {
+	s := fmt.Sprintf("Permission: %s (%s). Audit: %s.", op.Permission, op.On, op.AuditAction)
+	for _, also := range op.Also {
+		s += fmt.Sprintf(" Where it %s: %s; %s.", also.where, also.permission, also.auditAction)
+	}
+	return s
+}
+
 func (a *API) describeOperation(op *operation) *huma.Operation {
 	h := &huma.Operation{
 		OperationID: op.ID, Method: op.Method, Path: op.Path, Summary: op.Summary,
-		Description: fmt.Sprintf("Permission: %s (%s). Audit: %s.", op.Permission, op.On, op.AuditAction),
+		Description: op.asksFor(),
 		Parameters:  parameters(op), Responses: map[string]*huma.Response{},
 	}
 	if op.Body != nil {

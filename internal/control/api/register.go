@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -44,6 +45,9 @@ type operation struct {
 	Permission  identity.Permission
 	On          scope
 	AuditAction string
+	// Also are the cases in which it asks for another permission, or is audited
+	// as something else.
+	Also []special
 
 	Query []query
 	// Body and Answer are values of the types that are sent and answered; nil
@@ -64,6 +68,23 @@ type operation struct {
 	run    func(*call) (*answer, error)
 }
 
+// special is a case of an operation that has its own permission and audit
+// action.
+type special struct {
+	// where completes "Where it".
+	where       string
+	permission  identity.Permission
+	auditAction string
+}
+
+// creating is the case of a PUT of something that is not there yet.
+func creating(perm identity.Permission, action string) special {
+	return special{"creates", perm, action}
+}
+
+// isAction reports whether a text is an audit action.
+func isAction(s string) bool { return strings.Count(s, ".") == 1 }
+
 func (op *operation) fault() string {
 	known := op.Permission == authenticated || op.Permission.Known()
 	reads := op.Method == http.MethodGet
@@ -74,10 +95,14 @@ func (op *operation) fault() string {
 		return "does not say on what its permission is asked for"
 	case op.Permission == authenticated && op.On != onSelf:
 		return "is for everybody, but not about the caller"
-	case op.AuditAction == "" || op.AuditAction != notAudited && strings.Count(op.AuditAction, ".") != 1:
+	case op.AuditAction == "" || op.AuditAction != notAudited && !isAction(op.AuditAction):
 		return "declares no audit action"
 	case !reads && op.AuditAction == notAudited:
 		return "changes something without an audit action"
+	case slices.ContainsFunc(op.Also, func(s special) bool { return !s.permission.Known() || !isAction(s.auditAction) }):
+		return "has a case without permission or audit action"
+	case op.IfNoneMatch && len(op.Also) == 0:
+		return "may create, and does not say with which permission and audit action"
 	case op.run == nil || op.ID == "" || op.Status == 0:
 		return "is not complete"
 	}

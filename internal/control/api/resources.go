@@ -54,6 +54,7 @@ func kindOperations(k v1.Kind) []operation {
 		{
 			ID: "put-" + k.Slug(), Method: http.MethodPut, Path: path + "/{name}", Kind: k, Summary: "Create or replace one " + k.Slug(),
 			Permission: perm("update"), On: onResource, AuditAction: k.Slug() + ".update", Query: []query{takeOver},
+			Also: []special{creating(perm("create"), k.Slug()+".create")},
 			Body: example, YAML: true, Answer: example, Manifest: true, IfMatch: true, IfNoneMatch: true, Status: http.StatusOK,
 			run: func(c *call) (*answer, error) { return c.put(k) },
 		},

@@ -42,7 +42,10 @@ func (a *API) userOperations() []operation {
 		},
 		{
 			ID: "put-user", Method: http.MethodPut, Path: one, Summary: "Create or change a person by e-mail address", Permission: identity.PermUserUpdate,
-			On: onResource, AuditAction: "user.update", Body: UserWrite{}, IfMatch: true, IfNoneMatch: true, Answer: identity.User{}, Status: http.StatusOK, run: retried((*call).putUser),
+			On: onResource, AuditAction: "user.update", Also: []special{
+				creating(identity.PermUserCreate, "user.create"), {"deactivates", identity.PermUserUpdate, "user.deactivate"},
+			},
+			Body: UserWrite{}, IfMatch: true, IfNoneMatch: true, Answer: identity.User{}, Status: http.StatusOK, run: retried((*call).putUser),
 		},
 		{
 			ID: "delete-user", Method: http.MethodDelete, Path: one, Summary: "Remove a person for good: tokens are revoked, a tombstone is left",
@@ -313,8 +316,11 @@ func (c *call) change(u *identity.User, w *UserWrite) error {
 
 func (c *call) writeUser(exists bool, old *identity.User, next identity.User) (*answer, error) {
 	action := "user.update"
-	if !exists {
+	switch {
+	case !exists:
 		action = "user.create"
+	case old.Active && !next.Active:
+		action = "user.deactivate"
 	}
 	e := c.entry(action, c.about, apply.OutcomeDone)
 	if exists {
