@@ -74,6 +74,7 @@ type Once interface {
 type Tokens interface {
 	Token(ctx context.Context, id string) (identity.Token, error)
 	Tokens(ctx context.Context, owner string) ([]identity.Token, error)
+	TokenPage(ctx context.Context, owner, after string, limit int) ([]identity.Token, error)
 	TouchTokens(ctx context.Context, used map[string]identity.TokenUse) error
 }
 
@@ -142,7 +143,7 @@ type Backend struct {
 func Run(t *testing.T, b Backend) {
 	for _, group := range []map[string]func(*testing.T, *fixture){
 		resourceTests(), commitTests(), userTests(), teamTests(), tokenTests(), directoryTests(), historyTests(), recordTests(),
-		personTests(), sessionTests(), onceTests(), auditTests(), lookupTests(),
+		personTests(), sessionTests(), onceTests(), auditTests(), lookupTests(), tokenPageTests(),
 	} {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) { test(t, newFixture(t, b)) })
