@@ -60,6 +60,8 @@ type People interface {
 type Tokens interface {
 	Token(ctx context.Context, id string) (identity.Token, error)
 	Tokens(ctx context.Context, owner string) ([]identity.Token, error)
+	// TokenPage lists an owner's tokens by id, those after one.
+	TokenPage(ctx context.Context, owner, after string, limit int) ([]identity.Token, error)
 }
 
 // AuditLog reads the audit, the newest first.

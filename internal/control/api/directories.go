@@ -31,7 +31,7 @@ func (a *API) directoryOperations() []operation {
 	return []operation{
 		{
 			ID: "list-scim-directory-tokens", Method: http.MethodGet, Path: tokens, Summary: "List a directory's SCIM tokens", Permission: perm, On: onTenant,
-			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).directoryTokens,
+			AuditAction: notAudited, Query: paging(), Answer: TokenList{}, Status: http.StatusOK, run: (*call).directoryTokens,
 		},
 		{
 			ID: "create-scim-directory-token", Method: http.MethodPost, Path: tokens, Summary: "Make a SCIM token, which opens /scim/v2 and nothing else", Permission: perm, On: onTenant,
@@ -73,5 +73,5 @@ func (c *call) revokeDirectoryToken() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.revoke(d.Meta().UID, c.r.PathValue("id"))
+	return nil, c.revokeOne(d.Meta().UID)
 }

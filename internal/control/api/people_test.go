@@ -18,6 +18,8 @@ import (
 type browsers struct {
 	pub   *snapshot.Publisher
 	ended []string
+	// more is how many sessions everybody has besides, younger than their two.
+	more int
 }
 
 func (b *browsers) Visit(r *http.Request) (*identity.Principal, *identity.Grant, *snapshot.Snapshot, error) {
@@ -38,7 +40,11 @@ func (b *browsers) Visit(r *http.Request) (*identity.Principal, *identity.Grant,
 
 func (b *browsers) List(_ context.Context, uid string) ([]identity.Session, error) {
 	name := strings.TrimPrefix(uid, "uid-")
-	return []identity.Session{{ID: "s-" + name, UserUID: uid, Connection: "okta"}, {ID: "other-" + name, UserUID: uid}}, nil
+	list := []identity.Session{{ID: "s-" + name, UserUID: uid, Connection: "okta"}, {ID: "other-" + name, UserUID: uid}}
+	for i := range b.more { // three in the same moment
+		list = append(list, identity.Session{ID: walkID(b.more - i), UserUID: uid, CreatedAt: time.Unix(int64(1000+(b.more-i)/3), 0)})
+	}
+	return list, nil
 }
 
 func (b *browsers) End(_ context.Context, uid, id, by string, audit record.AuditEntry) (identity.Head, error) {

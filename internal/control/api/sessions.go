@@ -1,8 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
@@ -31,9 +34,11 @@ type Session struct {
 	Current bool `json:"current,omitempty"`
 }
 
-// SessionList is somebody's sessions that are alive, the newest first.
+// SessionList is one page of somebody's sessions that are alive, the newest
+// first.
 type SessionList struct {
-	Items []Session `json:"items"`
+	Items      []Session `json:"items"`
+	NextCursor string    `json:"nextCursor,omitempty"`
 }
 
 func (a *API) sessionOperations() []operation {
@@ -46,7 +51,7 @@ func (a *API) sessionOperations() []operation {
 	return []operation{
 		{
 			ID: "list-sessions", Method: http.MethodGet, Path: sessions, Summary: "List signed-in browsers", Permission: authenticated, On: onSelf,
-			AuditAction: notAudited, Query: []query{user}, Answer: SessionList{}, Status: http.StatusOK, run: (*call).listSessions,
+			AuditAction: notAudited, Query: append(paging(), user), Answer: SessionList{}, Status: http.StatusOK, run: (*call).listSessions,
 		},
 		{
 			ID: "end-sessions", Method: http.MethodDelete, Path: sessions, Summary: "Sign out everywhere", Permission: authenticated, On: onSelf,
@@ -79,15 +84,49 @@ func (c *call) listSessions() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	limit, err := c.limit()
+	if err != nil {
+		return nil, err
+	}
+	context := "sessions\x00" + uid
+	after, err := c.after(context)
+	if err != nil {
+		return nil, err
+	}
 	list, err := c.opt.Browsers.List(c.r.Context(), uid)
 	if err != nil {
 		return nil, err
 	}
+	list = sessionsAfter(list, after)
 	page := SessionList{Items: []Session{}}
-	for i := range list {
-		page.Items = append(page.Items, Session{Session: list[i], Current: list[i].ID == c.session()})
+	for _, s := range list[:min(limit, len(list))] {
+		page.Items = append(page.Items, Session{Session: s, Current: s.ID == c.session()})
 	}
-	return &answer{body: page}, nil
+	if len(list) > limit {
+		page.NextCursor, err = c.cursor(context, placeOf(&list[limit-1]))
+	}
+	return &answer{body: page}, err
+}
+
+// placeOf says where a session stands in a list by age. Of the texts the
+// greater one is the younger session.
+func placeOf(s *identity.Session) string {
+	return fmt.Sprintf("%020d %s", max(0, s.CreatedAt.UnixMilli()), s.ID)
+}
+
+// sessionsAfter puts sessions in order, the newest first, and leaves those that
+// come after a place; "" is the beginning.
+func sessionsAfter(list []identity.Session, place string) []identity.Session {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b identity.Session) int { return cmp.Compare(placeOf(&b), placeOf(&a)) })
+	if place == "" {
+		return list
+	}
+	i := slices.IndexFunc(list, func(s identity.Session) bool { return placeOf(&s) < place })
+	if i < 0 {
+		return nil
+	}
+	return list[i:]
 }
 
 // session is the id of the session by which the caller asks; "" for a token.

@@ -1,11 +1,11 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -37,9 +37,10 @@ type NewToken struct {
 	Secret string `json:"token"`
 }
 
-// TokenList is all tokens of somebody, the newest last.
+// TokenList is one page of somebody's tokens, the newest last.
 type TokenList struct {
-	Items []Token `json:"items"`
+	Items      []Token `json:"items"`
+	NextCursor string  `json:"nextCursor,omitempty"`
 }
 
 // TokenWrite asks for a token.
@@ -55,12 +56,15 @@ type TokenWrite struct {
 }
 
 func (a *API) tokenOperations() []operation {
-	mine, users, account := base+"/me/tokens", base+"/users/{user}/tokens", base+"/virtual-accounts/{name}/tokens"
-	vat := identity.PermVirtualAccountTokens
+	return slices.Concat(myTokenOperations(), userTokenOperations(), accountTokenOperations())
+}
+
+func myTokenOperations() []operation {
+	const mine = base + "/me/tokens"
 	return []operation{
 		{
 			ID: "list-my-tokens", Method: http.MethodGet, Path: mine, Summary: "List my personal access tokens", Permission: authenticated, On: onSelf,
-			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).myTokens,
+			AuditAction: notAudited, Query: paging(), Answer: TokenList{}, Status: http.StatusOK, run: (*call).myTokens,
 		},
 		{
 			ID: "create-my-token", Method: http.MethodPost, Path: mine, Summary: "Make a personal access token", Permission: identity.PermTokenCreateOwn, On: onTenant,
@@ -74,17 +78,34 @@ func (a *API) tokenOperations() []operation {
 			ID: "revoke-my-token", Method: http.MethodDelete, Path: mine + "/{id}", Summary: "Revoke one of my personal access tokens", Permission: authenticated, On: onSelf,
 			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeMyToken,
 		},
+	}
+}
+
+func userTokenOperations() []operation {
+	const users = base + "/users/{user}/tokens"
+	return []operation{
 		{
 			ID: "list-user-tokens", Method: http.MethodGet, Path: users, Summary: "List a person's tokens", Permission: identity.PermTokenReadAll, On: onTenant,
-			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).userTokens,
+			AuditAction: notAudited, Query: paging(), Answer: TokenList{}, Status: http.StatusOK, run: (*call).userTokens,
 		},
 		{
 			ID: "revoke-user-tokens", Method: http.MethodDelete, Path: users, Summary: "Revoke all of a person's tokens", Permission: identity.PermTokenRevokeAll, On: onTenant,
 			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeUserTokens,
 		},
 		{
+			ID: "revoke-user-token", Method: http.MethodDelete, Path: users + "/{id}", Summary: "Revoke one of a person's tokens", Permission: identity.PermTokenRevokeAll, On: onTenant,
+			AuditAction: "token.revoke", Status: http.StatusNoContent, run: (*call).revokeUserToken,
+		},
+	}
+}
+
+func accountTokenOperations() []operation {
+	const account = base + "/virtual-accounts/{name}/tokens"
+	const vat = identity.PermVirtualAccountTokens
+	return []operation{
+		{
 			ID: "list-virtual-account-tokens", Method: http.MethodGet, Path: account, Summary: "List a virtual account's tokens", Permission: vat, On: onResource,
-			AuditAction: notAudited, Answer: TokenList{}, Status: http.StatusOK, run: (*call).accountTokens,
+			AuditAction: notAudited, Query: paging(), Answer: TokenList{}, Status: http.StatusOK, run: (*call).accountTokens,
 		},
 		{
 			ID: "create-virtual-account-token", Method: http.MethodPost, Path: account, Summary: "Make a virtual account's token", Permission: vat, On: onResource,
@@ -118,16 +139,31 @@ func (c *call) me() (uid string, err error) {
 	return p.UID, nil
 }
 
+// tokens is a page of an owner's tokens, in the order of their ids, which is
+// that of their making.
 func (c *call) tokens(owner string) (*answer, error) {
-	list, err := c.opt.Tokens.Tokens(c.r.Context(), owner)
+	limit, err := c.limit()
+	if err != nil {
+		return nil, err
+	}
+	context := "tokens\x00" + owner
+	after, err := c.after(context)
+	if err != nil {
+		return nil, err
+	}
+	// One more than is shown tells whether there are more.
+	list, err := c.opt.Tokens.TokenPage(c.r.Context(), owner, after, limit+1)
 	if err != nil {
 		return nil, err
 	}
 	page := TokenList{Items: []Token{}}
-	for i := range list {
+	for i := range list[:min(limit, len(list))] {
 		page.Items = append(page.Items, shown(&list[i]))
 	}
-	return &answer{body: page}, nil
+	if len(list) > limit {
+		page.NextCursor, err = c.cursor(context, list[limit-1].ID)
+	}
+	return &answer{body: page}, err
 }
 
 func (c *call) myTokens() (*answer, error) {
@@ -182,60 +218,6 @@ func (c *call) newToken(kind identity.TokenKind, usual, longest time.Duration) (
 	return t, err
 }
 
-// longestNarrowing is how many entries each list of a narrowing may have.
-const longestNarrowing = 1000
-
-// narrowing reads what a token is limited to. null is refused: it would have
-// to mean either nothing or everything.
-func (c *call) narrowing(raw json.RawMessage) (*identity.Narrowing, error) {
-	if raw == nil {
-		return nil, nil
-	}
-	var fields map[string]json.RawMessage
-	wrong := func(format string, args ...any) error {
-		return identity.Errorf(identity.CodeInvalidRequest, "narrowing: "+format, args...)
-	}
-	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
-		return nil, wrong("must be an object")
-	}
-	for name, v := range fields {
-		if bytes.Equal(bytes.TrimSpace(v), []byte("null")) {
-			return nil, wrong("%s is null; leave it out for no limit, or send an empty list for nothing", name)
-		}
-	}
-	n := &identity.Narrowing{}
-	if err := strictJSON(raw, n); err != nil {
-		return nil, err
-	}
-	for _, m := range n.Models {
-		if _, _, ok := v1.SplitFQN(m); !ok {
-			return nil, wrong("%q is not a model; write account/model, or account/* for all of an account", m)
-		}
-	}
-	for _, list := range [][]string{n.MCPServers, n.Agents} {
-		for _, name := range list {
-			if !v1.ValidName(name) {
-				return nil, wrong("%q is not a name", name)
-			}
-		}
-	}
-	for _, prefix := range n.CIDR {
-		if !prefix.IsValid() { // null and the empty text become one
-			return nil, wrong("cidr: write addresses like 192.0.2.0/24")
-		}
-	}
-	for _, size := range []int{len(n.Models), len(n.MCPServers), len(n.Agents), len(n.CIDR)} {
-		if size > longestNarrowing {
-			return nil, wrong("at most %d entries in a list", longestNarrowing)
-		}
-	}
-	if n.NotAfter != nil && !n.NotAfter.After(c.now) {
-		// A right time, that our clock is against.
-		return nil, identity.Errorf(identity.CodeConflict, "narrowing: notAfter has passed")
-	}
-	return n, nil
-}
-
 // mint makes the token. It leaves in this answer and is nowhere else.
 func (c *call) mint(t *identity.Token, conditions []record.Condition) (*answer, error) {
 	plain := identity.NewToken(t.Kind)
@@ -253,33 +235,42 @@ func (c *call) mint(t *identity.Token, conditions []record.Condition) (*answer, 
 	return &answer{body: NewToken{Token: shown(&b.PutTokens[0]), Secret: plain}}, nil
 }
 
-// revoke ends tokens of one owner. A token of somebody else is not there.
-func (c *call) revoke(owner, id string) error {
+// revokeAll ends all tokens of one owner.
+func (c *call) revokeAll(owner string) error {
 	list, err := c.opt.Tokens.Tokens(c.r.Context(), owner)
 	if err != nil {
 		return err
 	}
+	return c.revoke(slices.DeleteFunc(list, func(t identity.Token) bool { return t.RevokedAt != nil }))
+}
+
+// revokeOne ends the token of the path. A token of somebody else is not there;
+// one that is revoked is as it was to become.
+func (c *call) revokeOne(owner string) error {
+	absent := identity.Errorf(identity.CodeNotFound, "there is no such token")
+	id := c.r.PathValue("id")
+	if !utf8.ValidString(id) {
+		return absent // a database may refuse to look for it
+	}
+	t, err := c.opt.Tokens.Token(c.r.Context(), id)
+	switch {
+	case identity.CodeOf(err) == identity.CodeNotFound, err == nil && t.Owner != owner:
+		return absent
+	case err != nil || t.RevokedAt != nil:
+		return err
+	}
+	return c.revoke([]identity.Token{t})
+}
+
+func (c *call) revoke(list []identity.Token) error {
+	if len(list) == 0 {
+		return nil
+	}
 	b := &record.Batch{}
 	for i := range list {
-		if id != "" && list[i].ID != id {
-			continue
-		}
-		found := shown(&list[i])
-		if list[i].RevokedAt != nil {
-			if id != "" {
-				return nil // it is revoked, which is what was wanted
-			}
-			continue
-		}
 		e := c.entry("token.revoke", c.about, apply.OutcomeDone)
-		e.Before = asJSON(found)
-		b.RevokeTokens, b.Audit = append(b.RevokeTokens, found.ID), append(b.Audit, e)
-	}
-	if len(b.RevokeTokens) == 0 {
-		if id != "" {
-			return identity.Errorf(identity.CodeNotFound, "there is no such token")
-		}
-		return nil
+		e.Before = asJSON(shown(&list[i]))
+		b.RevokeTokens, b.Audit = append(b.RevokeTokens, list[i].ID), append(b.Audit, e)
 	}
 	return c.commit(b)
 }
@@ -289,7 +280,7 @@ func (c *call) revokeMyTokens() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.revoke(uid, "")
+	return nil, c.revokeAll(uid)
 }
 
 func (c *call) revokeMyToken() (*answer, error) {
@@ -297,7 +288,7 @@ func (c *call) revokeMyToken() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.revoke(uid, c.r.PathValue("id"))
+	return nil, c.revokeOne(uid)
 }
 
 func (c *call) userTokens() (*answer, error) {
@@ -313,7 +304,15 @@ func (c *call) revokeUserTokens() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.revoke(u.UID, "")
+	return nil, c.revokeAll(u.UID)
+}
+
+func (c *call) revokeUserToken() (*answer, error) {
+	u, err := c.user(identity.PermTokenRevokeAll)
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.revokeOne(u.UID)
 }
 
 // account finds the virtual account of the path and asks for its tokens.
@@ -374,7 +373,7 @@ func (c *call) revokeAccountToken() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.revoke(v.UID, c.r.PathValue("id"))
+	return nil, c.revokeOne(v.UID)
 }
 
 // asJSON is for the audit; nothing that goes there can fail to be written.

@@ -130,6 +130,7 @@ func walkWorld(t testing.TB) *world {
 		add(walkID(100+i), "uid-"+who, identity.TokenPersonal, nil)
 	}
 	add(walkID(2), w.uid(v1.KindVirtualAccount), identity.TokenVirtualAccount, nil)
+	add(walkID(5), walkID(1), identity.TokenPersonal, nil)
 	add(walkID(3), w.uid(v1.KindScimDirectory), identity.TokenSCIM, nil)
 	w.tokens["nothing"] = add(walkID(4), "uid-admin", identity.TokenPersonal, &identity.Narrowing{Models: []string{}, MCPServers: []string{}, Agents: []string{}})
 	w.commit(context.Background(), b)
@@ -180,6 +181,8 @@ func (w *world) walkSteps(op api.OperationInfo) []step {
 		return one(guest+"/identities", "")
 	case "list-user-tokens", "revoke-user-tokens":
 		return one(guest+"/tokens", "")
+	case "revoke-user-token":
+		return one(guest+"/tokens/"+walkID(5), "")
 	case "list-team-members":
 		return one("/teams/research/members", "")
 	case "add-team-member":
