@@ -65,6 +65,27 @@ func (d Duration) Parse() (time.Duration, error) {
 	return total, nil
 }
 
+// DurationOf writes a length of time in whole seconds as people do: 7d, 36h, 1h30m.
+func DurationOf(d time.Duration) Duration {
+	if d > 0 && d%(24*time.Hour) == 0 {
+		return Duration(strconv.FormatInt(int64(d/(24*time.Hour)), 10) + "d")
+	}
+	text := ""
+	for _, unit := range []struct {
+		name string
+		of   time.Duration
+	}{{"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}} {
+		if n := d / unit.of; n > 0 {
+			text += strconv.FormatInt(int64(n), 10) + unit.name
+			d %= unit.of
+		}
+	}
+	if text == "" {
+		text = "0s"
+	}
+	return Duration(text)
+}
+
 // Std returns the duration, or zero where Validate would refuse it.
 func (d Duration) Std() time.Duration {
 	v, err := d.Parse()
@@ -80,7 +101,7 @@ func (e *FieldErrors) duration(path string, d Duration, minimum, maximum time.Du
 	case err != nil:
 		e.addf(path, "%v", err)
 	case d != "" && (v < minimum || v > maximum):
-		e.addf(path, "must be between %s and %s", minimum, maximum)
+		e.addf(path, "must be between %s and %s", DurationOf(minimum), DurationOf(maximum))
 	}
 }
 

@@ -312,3 +312,15 @@ func TestSecurityEmptyCollaboratorsOfAModelStayEmpty(t *testing.T) {
 		t.Errorf("narrowed to nobody became not narrowed: %s", j)
 	}
 }
+
+func TestALengthOfTimeIsWrittenAsItIsRead(t *testing.T) {
+	for d, want := range map[time.Duration]Duration{
+		168 * time.Hour: "7d", 24 * time.Hour: "1d", 36 * time.Hour: "36h", 90 * time.Minute: "1h30m", time.Minute: "1m", 61 * time.Second: "1m1s",
+		25*time.Hour + time.Second: "25h1s", 0: "0s", 3650 * 24 * time.Hour: "3650d",
+	} {
+		got := DurationOf(d)
+		if back, err := got.Parse(); got != want || err != nil || back != d {
+			t.Errorf("%v is written %s and read %v (%v), want %s", d, got, back, err, want)
+		}
+	}
+}
