@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
@@ -88,6 +89,9 @@ func (c *call) decode(into any) error {
 }
 
 func strictJSON(data []byte, into any) error {
+	if !utf8.Valid(data) { // RFC 8259, 8.1; encoding/json would put U+FFFD in its place
+		return identity.Errorf(identity.CodeInvalidRequest, "the body is not UTF-8")
+	}
 	if err := unambiguous(json.NewDecoder(bytes.NewReader(data)), 0); err != nil {
 		return err
 	}

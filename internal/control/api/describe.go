@@ -38,7 +38,10 @@ var pathParam = regexp.MustCompile(`\{([a-z]+)\}`)
 const (
 	namePattern  = `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
 	emailPattern = `^[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`
-	userPattern  = `^[A-Za-z0-9_+@-][A-Za-z0-9._+@-]{0,253}$`
+	// addressPattern is an address as sign-in takes it, whose labels are right by
+	// IDNA (RFC 5891, 4.2.3.1), or a uid.
+	addressPattern = `^([A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9]+(-[A-Za-z0-9]+)*(\.[A-Za-z0-9]+(-[A-Za-z0-9]+)*)*|[A-Za-z0-9-]{1,64})$`
+	userPattern    = `^[A-Za-z0-9_+@-][A-Za-z0-9._+@-]{0,253}$`
 	// tagPattern is one strong ETag of ours (RFC 9110, 8.8.3).
 	tagPattern = `^"[0-9A-Za-z._:-]{1,128}"$`
 )
@@ -64,7 +67,7 @@ func paramSchema(op *operation, name string) *huma.Schema {
 		s.Pattern = userPattern
 		if op.ID == "put-user" {
 			most := 254
-			s.Description, s.Pattern, s.MaxLength = "An e-mail address.", emailPattern, &most
+			s.Description, s.Pattern, s.MaxLength = "An e-mail address, or the uid of somebody who exists.", addressPattern, &most
 		}
 	}
 	return s

@@ -23,7 +23,9 @@ func exactSchemas() map[string]*huma.Schema {
 func requestFields() map[string]*huma.Schema {
 	name := bare(namePattern)
 	least, most := 100.0, 599.0
-	tokenName := func() *huma.Schema { return &huma.Schema{Type: huma.TypeString, Pattern: `\S`, MaxLength: number(128)} }
+	tokenName := func() *huma.Schema {
+		return &huma.Schema{Type: huma.TypeString, Pattern: `\S`, MaxLength: number(128), AllOf: []*huma.Schema{patterned(printablePattern)}}
+	}
 	lifetime := func() *huma.Schema {
 		return &huma.Schema{
 			Type: huma.TypeString, Format: "token-lifetime", Pattern: durationPattern, Examples: []any{"30d"},
@@ -47,8 +49,8 @@ func requestFields() map[string]*huma.Schema {
 		"ExplainRequest.action":         enum(permissionNames()...),
 		"ApplyRequest.manager":          maybe(namePattern),
 		"ApplyRequest.documents":        listOf(documentSchema(), maxDocuments),
-		"UserWrite.displayName":         sized(text(), 256),
-		"UserWrite.userName":            {Type: huma.TypeString, Pattern: `^[^:@\x00-\x1f]*$`, MaxLength: number(254)},
+		"UserWrite.displayName":         sized(patterned(printablePattern), 256),
+		"UserWrite.userName":            {Type: huma.TypeString, Pattern: `^[^:@\x00-\x1f\x7f-\x9f]*$`, MaxLength: number(254)},
 		"AuditEntry.outcome":            enum("done", "denied"),
 		"Problem.status":                {Type: huma.TypeInteger, Minimum: &least, Maximum: &most},
 	}

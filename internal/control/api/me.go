@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-ai/gatehouse/internal/authz"
@@ -71,18 +72,27 @@ func (a *API) selfOperations() []operation {
 func (c *call) whoAmI() (*answer, error) {
 	p, g := c.caller.Principal, c.caller.Grant
 	me := Me{
-		Kind: string(p.Kind), Name: p.Name, UID: p.UID, Email: p.Email, Subjects: slices.Clone(p.Subjects), Teams: c.teams(),
+		Kind: string(p.Kind), Name: p.Name, UID: p.UID, Email: p.Email, Subjects: subjects(p), Teams: c.teams(),
 		Via: g.Via, TokenID: g.TokenID, Provider: g.Provider, ExpiresAt: g.ExpiresAt, Narrowing: g.Narrowing,
 		Permissions: authz.Held(p, g, c.snap.Tenant(), c.now).List(),
 	}
 	me.Admin = slices.Contains(me.Permissions, identity.PermTenantAdmin)
-	if me.Subjects == nil {
-		me.Subjects = []identity.Subject{}
-	}
 	if me.Permissions == nil {
 		me.Permissions = []identity.Permission{}
 	}
 	return &answer{body: me}, nil
+}
+
+// subjects are the principal's, but for the one by which AuthzRules find a user
+// name: that is ours, and nothing that could be written anywhere.
+func subjects(p *identity.Principal) []identity.Subject {
+	list := []identity.Subject{}
+	for _, s := range p.Subjects {
+		if !strings.HasPrefix(string(s), string(identity.UserNameSubject(""))) {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // teams says where each membership comes from. What is not stored, the token

@@ -3,6 +3,9 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"net/netip"
+	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
@@ -29,8 +32,14 @@ func (c *call) narrowing(raw json.RawMessage) (*identity.Narrowing, error) {
 			return nil, wrong("%s is null; leave it out for no limit, or send an empty list for nothing", name)
 		}
 	}
+	if err := rangesAndTimes(fields, wrong); err != nil {
+		return nil, err
+	}
 	n := &identity.Narrowing{}
 	if err := strictJSON(raw, n); err != nil {
+		if e, ok := errors.AsType[*identity.Error](err); ok {
+			e.Message = "narrowing: " + e.Message
+		}
 		return nil, err
 	}
 	for _, m := range n.Models {
@@ -45,11 +54,6 @@ func (c *call) narrowing(raw json.RawMessage) (*identity.Narrowing, error) {
 			}
 		}
 	}
-	for _, prefix := range n.CIDR {
-		if !prefix.IsValid() { // null and the empty text become one
-			return nil, wrong("cidr: write addresses like 192.0.2.0/24")
-		}
-	}
 	for _, size := range []int{len(n.Models), len(n.MCPServers), len(n.Agents), len(n.CIDR)} {
 		if size > longestNarrowing {
 			return nil, wrong("at most %d entries in a list", longestNarrowing)
@@ -60,4 +64,30 @@ func (c *call) narrowing(raw json.RawMessage) (*identity.Narrowing, error) {
 		return nil, identity.Errorf(identity.CodeConflict, "narrowing: notAfter has passed")
 	}
 	return n, nil
+}
+
+// rangesAndTimes looks at what reads itself: its errors do not say which field
+// they are about, nor how it is written.
+func rangesAndTimes(fields map[string]json.RawMessage, wrong func(string, ...any) error) error {
+	if raw, ok := fields["cidr"]; ok {
+		var list []string
+		if json.Unmarshal(raw, &list) != nil {
+			return wrong("cidr must be a list of texts like 192.0.2.0/24")
+		}
+		for _, text := range list {
+			if _, err := netip.ParsePrefix(text); err == nil {
+				continue
+			}
+			if a, err := netip.ParseAddr(text); err == nil {
+				return wrong("cidr: %q is one address; write %s/%d for it alone", text, a.WithZone(""), a.BitLen())
+			}
+			return wrong("cidr: %q is not a range of addresses; write it like 192.0.2.0/24", shorten(text))
+		}
+	}
+	if raw, ok := fields["notAfter"]; ok {
+		if json.Unmarshal(raw, new(time.Time)) != nil {
+			return wrong("notAfter must be a time like 2026-01-31T12:00:00Z (RFC 3339)")
+		}
+	}
+	return nil
 }

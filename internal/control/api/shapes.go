@@ -125,6 +125,8 @@ func subject() *huma.Schema {
 func email() *huma.Schema { return sized(patterned(emailPattern), 254) }
 
 const (
+	// printablePattern is a text without control characters.
+	printablePattern = `^[^\x00-\x1f\x7f-\x9f]*$`
 	// claimPattern is a claim's name, or a JSON Pointer (RFC 6901).
 	claimPattern = `^([^/][\s\S]*|/([^~]|~[01])+)$`
 	// claimValuePattern is a value that may be open at its end.

@@ -208,7 +208,10 @@ func (c *call) newToken(kind identity.TokenKind, usual, longest time.Duration) (
 	}
 	if life > longest {
 		// Right in itself: the tenant's settings are against it.
-		return nil, identity.Errorf(identity.CodeConflict, "expiresIn must be at most %s here", longest)
+		return nil, identity.Errorf(identity.CodeConflict, "expiresIn must be at most %s here", v1.DurationOf(longest))
+	}
+	if err := printable("name", body.Name); err != nil {
+		return nil, err
 	}
 	if body.Name = strings.TrimSpace(body.Name); body.Name == "" || utf8.RuneCountInString(body.Name) > 128 {
 		return nil, identity.Errorf(identity.CodeInvalidRequest, "name must have 1 to 128 characters")

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
@@ -41,7 +40,7 @@ func (a *API) userOperations() []operation {
 			On: onResource, AuditAction: notAudited, Answer: identity.User{}, Status: http.StatusOK, run: (*call).getUser,
 		},
 		{
-			ID: "put-user", Method: http.MethodPut, Path: one, Summary: "Create or change a person by e-mail address", Permission: identity.PermUserUpdate,
+			ID: "put-user", Method: http.MethodPut, Path: one, Summary: "Create or change a person by e-mail address, or change one by uid", Permission: identity.PermUserUpdate,
 			On: onResource, AuditAction: "user.update", Also: []special{
 				creating(identity.PermUserCreate, "user.create"), {"deactivates", identity.PermUserUpdate, "user.deactivate"},
 			},
@@ -243,107 +242,6 @@ func (c *call) getUser() (*answer, error) {
 	return c.shownUser(&u), nil
 }
 
-func (c *call) putUser() (*answer, error) {
-	email := v1.NormalizeEmail(c.r.PathValue("user"))
-	c.about = "user:" + email
-	old, err := c.opt.People.UserByEmail(c.r.Context(), email)
-	exists := err == nil
-	if err != nil && !errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
-		return nil, err
-	}
-	// Somebody who may create but not read learns nothing of who exists.
-	perm := identity.PermUserCreate
-	if exists && (c.mayUser(identity.PermUserUpdate, email) == nil || c.mayUser(identity.PermUserRead, email) == nil) {
-		perm = identity.PermUserUpdate
-	}
-	if err := c.mayUser(perm, email); err != nil {
-		return nil, err
-	}
-	if exists && perm == identity.PermUserCreate {
-		return nil, identity.Errorf(identity.CodeConflict, "this e-mail address is taken")
-	}
-	var body UserWrite
-	if err := c.decode(&body); err != nil {
-		return nil, err
-	}
-	if err := c.expects(exists); err != nil {
-		return nil, err
-	}
-	next := old
-	if !exists {
-		if !v1.ValidEmail(email) {
-			return nil, identity.Errorf(identity.CodeInvalidRequest, "the path must name an e-mail address")
-		}
-		next = identity.User{Email: email, Active: true}
-	}
-	if err := errors.Join(notReserved(email), c.mayAdminister(&next)); err != nil {
-		return nil, err
-	}
-	if err := c.change(&next, &body); err != nil {
-		return nil, err
-	}
-	if old.FromDirectory() && (next.Active || !old.Active) {
-		return nil, identity.Errorf(identity.CodeManagedBy, "the person belongs to %s: change them in the directory; only deactivating is possible here", old.Manager)
-	}
-	return c.writeUser(exists, &old, next)
-}
-
-// change puts what was sent into a person. A user name can be named by
-// AuthzRules, so giving one is granting what it has.
-func (c *call) change(u *identity.User, w *UserWrite) error {
-	if w.DisplayName != nil {
-		u.DisplayName = *w.DisplayName
-	}
-	if w.Active != nil {
-		u.Active = *w.Active
-	}
-	if utf8.RuneCountInString(u.DisplayName) > 256 {
-		return identity.Errorf(identity.CodeInvalidRequest, "displayName must have at most 256 characters")
-	}
-	if w.UserName == nil || *w.UserName == u.UserName {
-		return nil
-	}
-	name := strings.TrimSpace(*w.UserName)
-	if utf8.RuneCountInString(name) > 254 || strings.ContainsAny(name, ":@") || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }) {
-		return identity.Errorf(identity.CodeInvalidRequest, "userName must have at most 254 characters and neither : nor @")
-	}
-	u.UserName = name
-	if name == "" {
-		return nil
-	}
-	return c.applier.MayMake(c.r.Context(), c.actor(apply.ManagerAPI), identity.UserNameSubject(name), identity.PermRoleBind)
-}
-
-func (c *call) writeUser(exists bool, old *identity.User, next identity.User) (*answer, error) {
-	action := "user.update"
-	switch {
-	case !exists:
-		action = "user.create"
-	case old.Active && !next.Active:
-		action = "user.deactivate"
-	}
-	e := c.entry(action, c.about, apply.OutcomeDone)
-	if exists {
-		e.Before = asJSON(old)
-	}
-	e.After = asJSON(&next)
-	b := &record.Batch{PutUsers: []identity.User{next}, Audit: []record.AuditEntry{e}}
-	if exists {
-		var err error
-		if b.UserConditions, err = c.matches(old); err != nil {
-			return nil, err
-		}
-	}
-	if err := c.writePeople(b); err != nil {
-		return nil, err
-	}
-	ans := c.shownUser(&b.PutUsers[0])
-	if !exists {
-		ans.status = http.StatusCreated
-	}
-	return ans, nil
-}
-
 func (c *call) deleteUser() (*answer, error) {
 	u, err := c.user(identity.PermUserDelete)
 	if err != nil {
@@ -374,6 +272,9 @@ func (c *call) unlinkUser() (*answer, error) {
 	next.Identities = slices.DeleteFunc(slices.Clone(u.Identities), func(id identity.UserIdentity) bool {
 		return issuer == "" || id.Issuer == issuer
 	})
+	if issuer != "" && len(next.Identities) == len(u.Identities) {
+		return nil, identity.Errorf(identity.CodeNotFound, "no identity of this issuer is linked to the person; their identities list those that are")
+	}
 	e := c.entry("user.unlink", c.about, apply.OutcomeDone)
 	e.Before, e.After = asJSON(&u), asJSON(&next)
 	was, err := c.matches(&u)
