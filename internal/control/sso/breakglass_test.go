@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,16 +24,20 @@ func (w *world) setUp() *browser {
 		w.t.Fatal(err)
 	}
 	b := w.browser()
-	rec := b.get(strings.TrimPrefix(link, ours))
-	if rec.Code != http.StatusOK {
-		w.t.Fatal(rec.Body)
-	}
-	u, _ := url.Parse(link)
-	rec = b.post("/sso/break-glass/setup", url.Values{"token": {u.Query().Get("token")}, "password": {goodPassword}, "again": {goodPassword}})
-	if rec.Code != http.StatusSeeOther {
+	if rec := b.follow(link); rec.Code != http.StatusSeeOther {
 		w.t.Fatalf("%d %s", rec.Code, rec.Body)
 	}
 	return b
+}
+
+// follow opens a one-time link and chooses the good password.
+func (b *browser) follow(link string) *httptest.ResponseRecorder {
+	b.w.t.Helper()
+	if rec := b.get(strings.TrimPrefix(link, ours)); rec.Code != http.StatusOK {
+		return rec
+	}
+	u, _ := url.Parse(link)
+	return b.post("/sso/break-glass/setup", url.Values{"token": {u.Query().Get("token")}, "password": {goodPassword}, "again": {goodPassword}})
 }
 
 func TestTheLinkMakesTheLocalAdministrator(t *testing.T) {
@@ -105,7 +110,7 @@ func TestSecurityBreakGlassTriesAreLimitedAndLoud(t *testing.T) {
 	var log bytes.Buffer
 	w.h.opt.Log = slog.New(slog.NewTextHandler(&log, nil))
 	before, tried := len(w.live()), 0
-	for range triesPerAddress + 3 {
+	for range triesPerNetwork + 3 {
 		rec := w.browser().post("/sso/break-glass", url.Values{"password": {"wrong password, really"}})
 		if rec.Code == http.StatusTooManyRequests {
 			tried++
@@ -132,7 +137,7 @@ func TestSecurityBreakGlassTriesAreLimitedAndLoud(t *testing.T) {
 			}
 		}
 	}
-	if denied != triesPerAddress+4 || done != 2 || strings.Count(log.String(), "BREAK GLASS") != triesPerAddress+5 || !strings.Contains(log.String(), "level=ERROR") {
+	if denied != triesPerNetwork+4 || done != 2 || strings.Count(log.String(), "BREAK GLASS") != triesPerNetwork+5 || !strings.Contains(log.String(), "level=ERROR") {
 		t.Errorf("%d denied, %d done in the audit; log:\n%s", denied, done, log.String())
 	}
 	if strings.Contains(log.String(), "password, really") {
@@ -260,15 +265,22 @@ func TestSecurityPasswordsAreHashedWithArgon2id(t *testing.T) {
 	}
 }
 
-func TestTheGuardForgetsAndStaysBounded(t *testing.T) {
-	g, now := newGuard(), time.Unix(1_000_000, 0)
+func TestSecurityATallyForgetsTheOldestAndKeepsNobodyOut(t *testing.T) {
+	c, now := newTally(), time.Unix(1_000_000, 0)
 	for i := range maxCounts {
-		g.allow(string(rune(i))+"x", 1, now)
+		c.allow(strconv.Itoa(i), 1, now.Add(time.Duration(i)))
 	}
-	if g.allow("one more", 1, now) {
-		t.Error("it grows without end")
+	later := now.Add(time.Minute)
+	if !c.allow("one more", 1, later) || c.allow("one more", 1, later) {
+		t.Error("a full tally keeps somebody out, or counts nothing")
 	}
-	if !g.allow("one more", 1, now.Add(window)) || len(g.counts) > 1 {
-		t.Errorf("%d counts", len(g.counts))
+	if len(c.counts) != maxCounts || c.byAge.Len() != maxCounts {
+		t.Errorf("%d counts: it grows without end", len(c.counts))
+	}
+	if c.spent("0", 1, later) || !c.spent("1", 1, later) {
+		t.Error("another than the oldest had to go")
+	}
+	if !c.allow("one more", 1, later.Add(window)) || len(c.counts) != 1 || c.byAge.Len() != 1 {
+		t.Errorf("%d counts after the window", len(c.counts))
 	}
 }

@@ -34,6 +34,7 @@ type Handler struct {
 	// crowd counts what strangers ask for without a form of ours; what they fill
 	// it with is in nobody's way at the emergency door.
 	crowd     *tally
+	refusals  *refusals
 	verifying chan struct{} // a place for each message that is verified at a time
 }
 
@@ -56,7 +57,10 @@ func New(opt Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{opt: opt, origin: u.Scheme + "://" + u.Host, base: strings.TrimRight(opt.ExternalURL, "/"), pages: pages, mux: http.NewServeMux(), guard: newGuard(), crowd: newTally(), verifying: make(chan struct{}, verifyAtOnce)}
+	h := &Handler{
+		opt: opt, origin: u.Scheme + "://" + u.Host, base: strings.TrimRight(opt.ExternalURL, "/"), pages: pages, mux: http.NewServeMux(),
+		guard: newGuard(), crowd: newTally(), refusals: newRefusals(), verifying: make(chan struct{}, verifyAtOnce),
+	}
 	h.sessions = newSessions(h)
 	h.oidc = newOpenID(h)
 	if opt.SAML != nil {

@@ -229,14 +229,15 @@ func (h *Handler) audit(r *http.Request, u *identity.User, sess *identity.Sessio
 }
 
 // refuse audits a sign-in that was refused and answers with its page. How many
-// entries one address may cause is bounded: anybody can begin an attempt.
+// entries one network and one account may cause is bounded: anybody can begin an
+// attempt, and whoever is nobody here may have an account there.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, c *v1.SsoConnection, a *Assertion, err error) {
 	f := failureOf(err)
 	about := map[string]string{"reason": f.Reason}
 	if a != nil {
 		about["issuer"], about["subject"] = cut(a.Issuer, 256), cut(a.Subject, 256)
 	}
-	if a != nil || h.guard.allow("audit/"+h.addr(r), 30, h.now()) {
+	if h.refusals.mayTell(network(h.addr(r)), a, h.now()) {
 		after, _ := json.Marshal(about)
 		_, auditErr := h.opt.Store.Commit(r.Context(), &record.Batch{Audit: []record.AuditEntry{{
 			Actor: "anonymous", Via: "sso:" + c.Name, RemoteAddr: h.addr(r), RequestID: requestID(r),

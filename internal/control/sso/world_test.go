@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -386,14 +387,35 @@ func (w *world) live() []identity.Session {
 type browser struct {
 	w       *world
 	cookies map[string]string
+	addr    string // where it is; empty: where all are
 }
 
-func (w *world) browser() *browser { return &browser{w, map[string]string{}} }
+func (w *world) browser() *browser { return &browser{w: w, cookies: map[string]string{}} }
+
+// at is a browser at an address of its own.
+func (w *world) at(addr string) *browser {
+	b := w.browser()
+	b.addr = addr
+	return b
+}
+
+// written counts the audit's entries of an action and an outcome.
+func (w *world) written(action, outcome string) (n int) {
+	for _, e := range w.audit {
+		if e.Action == action && e.Outcome == outcome {
+			n++
+		}
+	}
+	return n
+}
 
 func (b *browser) do(r *http.Request) *httptest.ResponseRecorder {
 	b.w.t.Helper()
 	for name, value := range b.cookies {
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	if b.addr != "" {
+		r.RemoteAddr = net.JoinHostPort(b.addr, "4711")
 	}
 	rec := httptest.NewRecorder()
 	b.w.h.ServeHTTP(rec, r)
