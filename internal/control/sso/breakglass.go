@@ -90,7 +90,7 @@ func (h *Handler) BreakGlassReset(ctx context.Context) (string, error) {
 	reset := actor
 	reset.Action, reset.Target, reset.Outcome = "break-glass.reset", "user:"+breakGlassEmail, "done"
 	// First of all it is written down, and last the sessions end, so that the old
-	// password has made none since.
+	// password has made none since; a sign-in under way ends its own (unchanged).
 	if _, err := h.opt.Store.Commit(ctx, &record.Batch{Audit: []record.AuditEntry{reset}}); err != nil {
 		return "", err
 	}
@@ -178,7 +178,7 @@ func (h *Handler) breakGlassSignIn(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	h.breakGlassSession(w, r, st.UID, r.PostForm.Get("return_to"))
+	h.breakGlassSession(w, r, st, r.PostForm.Get("return_to"))
 }
 
 // repair makes the local administrator one again where somebody has removed
@@ -206,10 +206,24 @@ func (h *Handler) fresh(ctx context.Context, st *breakGlassState) (lift []string
 	return lift, err
 }
 
-func (h *Handler) breakGlassSession(w http.ResponseWriter, r *http.Request, uid, returnTo string) {
+// unchanged refuses where the password was reset, or made, since st was read. A
+// reset takes the password away first and then ends the sessions that there are:
+// a session that is written later sees it here.
+func (h *Handler) unchanged(ctx context.Context, st breakGlassState) error {
+	now, _, err := h.breakGlass(ctx)
+	if err == nil && (now.UID != st.UID || now.Password != st.Password) {
+		err = Refused("password_reset", "The password was reset while you signed in. Use the new link.", nil)
+	}
+	return err
+}
+
+func (h *Handler) breakGlassSession(w http.ResponseWriter, r *http.Request, st breakGlassState, returnTo string) {
 	s, err := h.snapshot()
 	if err == nil {
-		n := &newSession{connection: BreakGlassConnection, uid: uid, assertion: &Assertion{}, life: breakGlassLife, action: "break-glass.sign-in"}
+		n := &newSession{
+			connection: BreakGlassConnection, uid: st.UID, assertion: &Assertion{}, life: breakGlassLife, action: "break-glass.sign-in",
+			holds: func(ctx context.Context) error { return h.unchanged(ctx, st) },
+		}
 		err = h.establish(w, r, s, n)
 	}
 	if err != nil {
@@ -317,7 +331,7 @@ func (h *Handler) breakGlassSetup(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, BreakGlassConnection, err)
 		return
 	}
-	h.breakGlassSession(w, r, st.UID, "/")
+	h.breakGlassSession(w, r, st, "/")
 }
 
 // makeAdmin makes the local administrator's user where there is none, and

@@ -240,6 +240,46 @@ func TestResetTakesThePasswordAway(t *testing.T) {
 	}
 }
 
+func TestSecurityAResetEndsSignInsUnderWay(t *testing.T) {
+	for name, signIn := range map[string]func(*browser, string) *httptest.ResponseRecorder{
+		"by the password": func(b *browser, _ string) *httptest.ResponseRecorder {
+			return b.post("/sso/break-glass", url.Values{"password": {goodPassword}})
+		},
+		"by the link before": (*browser).follow,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.setUp()
+			before, err := w.h.BreakGlassReset(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "by the password" {
+				w.browser().follow(before)
+			}
+			thief, link := w.browser(), ""
+			reset := func() { link, err = w.h.BreakGlassReset(t.Context()) }
+			w.onCommit = reset // the password has been found to be right
+			if name == "by the link before" {
+				w.onCommit = func() { w.onCommit = reset } // the link has, and the administrator was made
+			}
+			rec := signIn(thief, before)
+			if err != nil || link == "" {
+				t.Fatalf("there was no reset: %v", err)
+			}
+			if rec.Code != http.StatusForbidden || !strings.Contains(rec.Body.String(), "password_reset") || thief.cookies[SessionCookie] != "" || len(w.live()) != 0 {
+				t.Errorf("%d, %d sessions are alive\n%s", rec.Code, len(w.live()), rec.Body)
+			}
+			if e := w.audit[len(w.audit)-1]; e.Action != "session.end" {
+				t.Errorf("the last in the audit is %s", e.Action)
+			}
+			if rec := w.browser().follow(link); rec.Code != http.StatusSeeOther {
+				t.Errorf("the new link: %d\n%s", rec.Code, rec.Body)
+			}
+		})
+	}
+}
+
 func TestSecurityBreakGlassFormsOfOtherSites(t *testing.T) {
 	w := newWorld(t, nil)
 	w.setUp()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -110,6 +111,9 @@ type newSession struct {
 	scim       bool // the issuer's people come by SCIM, which beats a sign-in
 	action     string
 	before     string // the session that the browser had when it began
+	// holds says whether what the session was made of still holds once it is
+	// written; where it does not, the session ends before anybody has it.
+	holds func(context.Context) error
 }
 
 // establish writes memberships and session in one batch, ends the session that
@@ -150,12 +154,24 @@ func (h *Handler) establish(w http.ResponseWriter, r *http.Request, s *snapshot.
 			return err
 		}
 	}
+	if n.holds != nil {
+		if err := n.holds(r.Context()); err != nil {
+			return errors.Join(err, h.takeBack(r, &sess))
+		}
+	}
 	h.setSession(w, &sess, secret)
 	h.keepHint(w, &sess, n.assertion)
 	ctx, cancel := context.WithTimeout(r.Context(), waitForView)
 	defer cancel()
 	_ = h.opt.Snapshots.WaitFor(ctx, head) // late: the next page is a moment too early, and no more
 	return nil
+}
+
+// takeBack ends a session whose secret nobody has been given.
+func (h *Handler) takeBack(r *http.Request, sess *identity.Session) error {
+	audit := record.AuditEntry{Actor: "system:sso", Via: "sso:" + sess.Connection, RemoteAddr: sess.RemoteAddr, RequestID: requestID(r)}
+	_, err := h.sessions.end(context.WithoutCancel(r.Context()), []identity.Session{*sess}, "reset", "session:"+sess.ID, audit)
+	return err
 }
 
 // replaced is the id of the session that a sign-in takes the place of; empty

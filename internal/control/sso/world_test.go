@@ -55,6 +55,7 @@ type world struct {
 	realTime  bool
 	down      bool // the database is away
 	onUser    func()
+	onCommit  func() // called once, before something is written
 	snap      *snapshot.Snapshot
 	rev       uint64
 }
@@ -255,6 +256,10 @@ func (w *world) User(_ context.Context, uid string) (identity.User, error) {
 }
 
 func (w *world) Commit(_ context.Context, b *record.Batch) (identity.Head, error) {
+	if f := w.onCommit; f != nil {
+		w.onCommit = nil
+		f()
+	}
 	w.mu.Lock()
 	if w.down {
 		w.mu.Unlock()
