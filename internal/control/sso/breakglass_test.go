@@ -170,6 +170,39 @@ func TestSecurityBreakGlassCanBeSwitchedOff(t *testing.T) {
 	}
 }
 
+func TestSecuritySwitchingOffEndsTheLocalAdministratorsSessions(t *testing.T) {
+	w := newWorld(t, nil)
+	seen, unseen, away, person := w.setUp(), w.browser(), w.browser(), w.browser()
+	for _, b := range []*browser{unseen, away} {
+		b.tryPassword(goodPassword)
+	}
+	person.signIn()
+	for _, b := range []*browser{seen, away} { // this process knows them
+		if code := w.authenticates(b); code != "" {
+			t.Fatal(code)
+		}
+	}
+	w.bgOff, w.down = true, true
+	if code := w.authenticates(away); code != identity.CodeInvalidToken {
+		t.Errorf("while the database is away: %q", code)
+	}
+	w.down = false
+	for name, b := range map[string]*browser{"seen": seen, "not seen": unseen} {
+		if code := w.authenticates(b); code != identity.CodeInvalidToken {
+			t.Errorf("a session %s a moment ago goes on: %q", name, code)
+		}
+	}
+	if code := w.authenticates(person); code != "" {
+		t.Errorf("somebody else's session: %q", code)
+	}
+	w.bgOff = false
+	for _, b := range []*browser{seen, unseen} {
+		if code := w.authenticates(b); code != identity.CodeInvalidToken {
+			t.Errorf("switched on again, it comes back: %q", code)
+		}
+	}
+}
+
 func TestTheLocalAdministratorIsOneAgainWhenSomebodyTookTheRoleAway(t *testing.T) {
 	w := newWorld(t, nil)
 	w.setUp()

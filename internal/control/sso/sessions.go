@@ -65,8 +65,8 @@ func currentSession(s *snapshot.Snapshot, r *http.Request) (snapshot.Token, bool
 // A request that may change something must come from a page of ours.
 //
 // Errors: no_credential (no session cookie), invalid_token (unknown, expired,
-// ended, idle for too long, its user is gone or inactive), permission_denied
-// (from another origin), configuration_unavailable, database_unavailable.
+// ended, idle for too long, its user is gone or inactive, the local
+// administrator's who is switched off), permission_denied (from another origin), configuration_unavailable, database_unavailable.
 func (s *Sessions) Authenticate(r *http.Request) (Visitor, error) {
 	snap, err := s.h.snapshot()
 	if err != nil {
@@ -111,21 +111,25 @@ func over(detail string) *identity.Error {
 }
 
 // touch keeps a session alive, at most once a minute, and ends one that was
-// idle for too long. While the database is away, a session that this process
-// has seen within its idle limit goes on.
+// idle for too long, or the local administrator's when there is to be none.
+// While the database is away, a session that this process has seen within its
+// idle limit goes on.
 func (s *Sessions) touch(ctx context.Context, snap *snapshot.Snapshot, t *snapshot.Token, now time.Time) error {
 	s.mu.Lock()
 	k, seen := s.known[t.ID]
 	s.mu.Unlock()
-	if seen && now.Sub(k.touched) < touchEvery {
-		return nil
-	}
 	if !seen {
 		stored, err := s.h.opt.Sessions.Session(ctx, t.ID)
 		if err != nil {
 			return err
 		}
 		k = known{connection: stored.Connection, touched: stored.LastSeenAt, expires: t.ExpiresAt}
+	}
+	if k.connection == BreakGlassConnection && !s.h.breakGlassOn() {
+		return s.finish(ctx, t.ID, "break-glass-off", "the local administrator is switched off")
+	}
+	if seen && now.Sub(k.touched) < touchEvery {
+		return nil
 	}
 	idle := idleOf(snap, k.connection)
 	alive, err := s.h.opt.Sessions.TouchSession(ctx, t.ID, now, idle)
@@ -135,15 +139,21 @@ func (s *Sessions) touch(ctx context.Context, snap *snapshot.Snapshot, t *snapsh
 	case err != nil:
 		return err
 	case !alive:
-		s.forget(t.ID)
-		_, err := s.h.opt.Store.Commit(ctx, &record.Batch{EndSessions: []record.SessionEnd{{ID: t.ID, By: "idle"}}})
-		ended := over("it was idle for longer than its connection allows, or has been ended")
-		ended.Err = err
-		return ended
+		return s.finish(ctx, t.ID, "idle", "it was idle for longer than its connection allows, or has been ended")
 	}
 	k.touched = now
 	s.remember(t.ID, k, now)
 	return nil
+}
+
+// finish ends a session for good that is not to go on, and returns the refusal:
+// it is one whether the end can be written or not.
+func (s *Sessions) finish(ctx context.Context, id, by, why string) error {
+	s.forget(id)
+	_, err := s.h.opt.Store.Commit(ctx, &record.Batch{EndSessions: []record.SessionEnd{{ID: id, By: by}}})
+	ended := over(why)
+	ended.Err = err
+	return ended
 }
 
 func (s *Sessions) remember(id string, k known, now time.Time) {
