@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/subtle"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"time"
 
 	"github.com/google/uuid"
 
-	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 )
@@ -20,12 +18,11 @@ const (
 	BreakGlassConnection = "break-glass"
 	// breakGlassEmail is under a domain that exists nowhere (RFC 2606), so that
 	// no identity provider can come to speak for it.
-	breakGlassEmail   = "break-glass@gatehouse.invalid"
-	breakGlassLife    = 4 * time.Hour
-	breakGlassLink    = 24 * time.Hour
-	minPassword       = 14
-	maxPassword       = 256
-	breakGlassBinding = "break-glass"
+	breakGlassEmail = "break-glass@gatehouse.invalid"
+	breakGlassLife  = 4 * time.Hour
+	breakGlassLink  = 24 * time.Hour
+	minPassword     = 14
+	maxPassword     = 256
 )
 
 // breakGlassState is what BreakGlassStore keeps, sealed.
@@ -172,38 +169,15 @@ func (h *Handler) breakGlassSignIn(w http.ResponseWriter, r *http.Request) {
 		h.breakGlassDenied(w, r, Refused("wrong_password", "The password is wrong.", nil))
 		return
 	}
-	if u, ok := s.UserByUID(st.UID); !ok || !s.UserPrincipal(u, now).Admin {
-		if err := h.repair(r, &st, stored); err != nil {
-			h.fail(w, r, BreakGlassConnection, err)
-			return
-		}
+	sound, err := h.soundAdmin(r.Context(), s, st.UID)
+	if err == nil && !sound {
+		err = h.repair(r, &st, stored)
+	}
+	if err != nil {
+		h.fail(w, r, BreakGlassConnection, err)
+		return
 	}
 	h.breakGlassSession(w, r, st, r.PostForm.Get("return_to"))
-}
-
-// repair makes the local administrator one again where somebody has removed
-// them or their role: under a new uid where the old one is under a tombstone.
-func (h *Handler) repair(r *http.Request, st *breakGlassState, stored []byte) error {
-	lift, err := h.fresh(r.Context(), st)
-	if err != nil {
-		return err
-	}
-	if len(lift) > 0 {
-		if err := h.setBreakGlass(r.Context(), stored, *st); err != nil {
-			return err
-		}
-	}
-	return h.makeAdmin(r, st.UID, lift, false)
-}
-
-// fresh gives the local administrator a new uid where they were removed, and
-// returns the tombstones that are in the way.
-func (h *Handler) fresh(ctx context.Context, st *breakGlassState) (lift []string, err error) {
-	lift, err = h.opt.BreakGlass.TombstonesOf(ctx, breakGlassEmail, nil)
-	if len(lift) > 0 {
-		st.UID = uuid.Must(uuid.NewV7()).String()
-	}
-	return lift, err
 }
 
 // unchanged refuses where the password was reset, or made, since st was read. A
@@ -315,11 +289,7 @@ func (h *Handler) breakGlassSetup(w http.ResponseWriter, r *http.Request) {
 		h.pages.setup(w, http.StatusBadRequest, setupForm{Token: token, Minimum: minPassword, Problem: problem})
 		return
 	}
-	lift, err := h.fresh(r.Context(), &st)
-	if err == nil {
-		err = h.makeAdmin(r, st.UID, lift, true)
-	}
-	if err != nil {
+	if st.UID, err = h.makeAdmin(r, "break-glass.setup", st.UID); err != nil {
 		h.fail(w, r, BreakGlassConnection, err)
 		return
 	}
@@ -332,49 +302,4 @@ func (h *Handler) breakGlassSetup(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.breakGlassSession(w, r, st, "/")
-}
-
-// makeAdmin makes the local administrator's user where there is none, and
-// their role. lift are the tombstones that are in the way.
-func (h *Handler) makeAdmin(r *http.Request, uid string, lift []string, setup bool) error {
-	action := "break-glass.repair"
-	if setup {
-		action = "break-glass.setup"
-	}
-	b := &record.Batch{
-		PutResources: []v1.Resource{adminBinding()}, LiftTombstones: lift,
-		Audit: []record.AuditEntry{{
-			Actor: "system:break-glass", ActorUID: uid, Via: "sso:" + BreakGlassConnection, RemoteAddr: h.addr(r), RequestID: requestID(r),
-			Action: action, Target: "user:" + breakGlassEmail, Outcome: "done",
-		}},
-	}
-	_, err := h.opt.Store.User(r.Context(), uid)
-	switch identity.CodeOf(err) {
-	case identity.CodeNotFound:
-		b.UserConditions = []record.UserCondition{{UID: uid}}
-		b.PutUsers = []identity.User{{UID: uid, Email: breakGlassEmail, DisplayName: "Break-glass administrator", Active: true, CreatedAt: h.now().UTC()}}
-	default:
-		if err != nil {
-			return err
-		}
-	}
-	head, err := h.opt.Store.Commit(r.Context(), b)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), waitForView)
-	defer cancel()
-	if err := h.opt.Snapshots.WaitFor(ctx, head); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return nil
-}
-
-func adminBinding() *v1.RoleBinding {
-	b := &v1.RoleBinding{Spec: v1.RoleBindingSpec{
-		Subjects: v1.Strings{string(identity.UserSubject(breakGlassEmail))}, Role: identity.RoleTenantAdmin, Resources: v1.Strings{"tenant"},
-	}}
-	b.APIVersion, b.Kind, b.Name, b.Manager = v1.APIVersion, v1.KindRoleBinding, breakGlassBinding, v1.ManagerAPI
-	b.Default()
-	return b
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/store/sqlite"
 )
 
-// The world's store in memory is a fake; this is the ports' real one.
-func TestSignInOnTheRealStore(t *testing.T) {
+// realStore is a world on the ports' real store: its own in memory is a fake.
+func realStore(t *testing.T) (*world, *sqlite.DB, *snapshot.Publisher) {
+	t.Helper()
 	w := newWorld(t, nil)
 	w.realTime = true
 	ctx := context.Background()
@@ -29,6 +30,19 @@ func TestSignInOnTheRealStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pub.Close)
+	opt := w.h.opt
+	opt.Snapshots, opt.Store, opt.Sessions, opt.BreakGlass, opt.Now = pub, db, db, db, time.Now
+	if w.h, err = New(opt); err != nil {
+		t.Fatal(err)
+	}
+	w.h.guard.memory = 64
+	t.Cleanup(w.h.Close)
+	return w, db, pub
+}
+
+func TestSignInOnTheRealStore(t *testing.T) {
+	w, db, pub := realStore(t)
+	ctx := context.Background()
 	c := w.connection("main")
 	c.UID, c.ResourceVersion, c.Spec.OIDC.ClientSecret = "", "", &v1.SecretValue{Env: "CLIENT_SECRET"}
 	c.Default()
@@ -41,13 +55,6 @@ func TestSignInOnTheRealStore(t *testing.T) {
 	if err := pub.WaitFor(ctx, head); err != nil {
 		t.Fatal(err)
 	}
-	opt := w.h.opt
-	opt.Snapshots, opt.Store, opt.Sessions, opt.Now = pub, db, db, time.Now
-	if w.h, err = New(opt); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.h.Close)
-
 	b := w.browser()
 	if rec := b.signIn(); rec.Code != http.StatusSeeOther {
 		t.Fatalf("%d %s", rec.Code, rec.Body)

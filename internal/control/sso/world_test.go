@@ -277,6 +277,10 @@ func (w *world) Commit(_ context.Context, b *record.Batch) (identity.Head, error
 			return identity.Head{}, identity.Errorf(identity.CodeConflict, "uid: is not used again")
 		}
 	}
+	if err := w.addressesTwice(b.PutUsers); err != nil {
+		w.mu.Unlock()
+		return identity.Head{}, err
+	}
 	w.tombs = slices.DeleteFunc(w.tombs, func(t identity.Tombstone) bool { return slices.Contains(b.LiftTombstones, t.UID) })
 	w.batches = append(w.batches, *b)
 	for _, u := range b.PutUsers {
@@ -300,6 +304,21 @@ func (w *world) Commit(_ context.Context, b *record.Batch) (identity.Head, error
 	w.mu.Unlock()
 	w.publish()
 	return identity.Head{}, nil
+}
+
+// addressesTwice refuses a write after which two would have one address; the
+// order counts, as it does in a database.
+func (w *world) addressesTwice(writes []identity.User) error {
+	after := maps.Clone(w.users)
+	for _, u := range writes {
+		for uid, other := range after {
+			if uid != u.UID && other.Email == u.Email {
+				return identity.Errorf(identity.CodeConflict, "email: another user has this e-mail address")
+			}
+		}
+		after[u.UID] = u
+	}
+	return nil
 }
 
 func (w *world) Claim(_ context.Context, scope, id string, _ time.Time) error {
