@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -16,7 +17,12 @@ const (
 	maxDepth      = 32
 	maxElements   = 8192
 	maxAttributes = 64 // of one element
-	maxNamespaces = 64 // in scope at once
+	maxNamespaces = 64 // declared at once, on the way from the root to an element
+	// maxDeclarations is how often a document declares a namespace: the verifier
+	// copies what is in scope each time. One that repeats two on each of as many
+	// values as fit has some 3300.
+	maxDeclarations  = 4096
+	maxAllAttributes = 8192 // of all elements, but for those
 )
 
 // Namespaces, by the names that the specifications give them.
@@ -168,14 +174,20 @@ type reader struct {
 	dec      *xml.Decoder
 	ids      map[string]bool // every ID of the document
 	elements int
-	lenient  bool // metadata that an administrator gave: skip comments, allow size
+	declared int
+	attrs    int
+	bindings []binding // of the elements that are open, the innermost last
+	lenient  bool      // metadata that an administrator gave: skip comments, allow size
 }
 
+// binding is one declaration of a namespace.
+type binding struct{ prefix, space string }
+
 type scope struct {
-	node *node
-	raw  xml.Name
-	ns   map[string]string
-	text *strings.Builder
+	node  *node
+	raw   xml.Name
+	outer int // how many bindings there are without its own
+	text  *strings.Builder
 }
 
 func (r *reader) document() (*node, error) {
@@ -194,7 +206,7 @@ func (r *reader) document() (*node, error) {
 			if root != nil && len(stack) == 0 {
 				return nil, refuse(ReasonMalformed, "a second root element")
 			}
-			s, err := r.open(t, stack)
+			s, err := r.open(t, len(stack))
 			if err != nil {
 				return nil, err
 			}
@@ -211,7 +223,7 @@ func (r *reader) document() (*node, error) {
 			}
 			done := stack[len(stack)-1]
 			done.node.text = done.text.String()
-			stack = stack[:len(stack)-1]
+			stack, r.bindings = stack[:len(stack)-1], r.bindings[:done.outer]
 		case xml.CharData:
 			if len(stack) > 0 {
 				stack[len(stack)-1].text.Write(t)
@@ -235,20 +247,16 @@ func (r *reader) document() (*node, error) {
 }
 
 // open makes the node of a start tag, in the scope of what is open.
-func (r *reader) open(t xml.StartElement, stack []scope) (scope, error) {
+func (r *reader) open(t xml.StartElement, depth int) (scope, error) {
 	r.elements++
-	if len(stack) >= maxDepth || r.elements > maxElements && !r.lenient || len(t.Attr) > maxAttributes {
+	if depth >= maxDepth || r.elements > maxElements && !r.lenient || len(t.Attr) > maxAttributes {
 		return scope{}, refuse(ReasonTooLarge, "more than %d deep, %d elements or %d attributes", maxDepth, maxElements, maxAttributes)
 	}
-	ns := map[string]string{"xml": nsXML, "": ""}
-	if len(stack) > 0 {
-		ns = stack[len(stack)-1].ns
-	}
-	ns, err := declare(ns, t.Attr)
-	if err != nil {
+	outer := len(r.bindings)
+	if err := r.declare(t.Attr); err != nil {
 		return scope{}, err
 	}
-	space, ok := resolve(ns, t.Name)
+	space, ok := r.resolve(t.Name)
 	if !ok {
 		return scope{}, refuse(ReasonMalformed, "the element name %q cannot be resolved", t.Name.Local)
 	}
@@ -257,17 +265,17 @@ func (r *reader) open(t xml.StartElement, stack []scope) (scope, error) {
 		if a.Name.Space == "xmlns" || a.Name.Space == "" && a.Name.Local == "xmlns" {
 			continue
 		}
-		if err := r.attribute(n, ns, a); err != nil {
+		if err := r.attribute(n, a); err != nil {
 			return scope{}, err
 		}
 	}
-	return scope{node: n, raw: t.Name, ns: ns, text: &strings.Builder{}}, nil
+	return scope{node: n, raw: t.Name, outer: outer, text: &strings.Builder{}}, nil
 }
 
-func (r *reader) attribute(n *node, ns map[string]string, a xml.Attr) error {
+func (r *reader) attribute(n *node, a xml.Attr) error {
 	space, ok := "", validName(a.Name)
 	if a.Name.Space != "" {
-		space, ok = resolve(ns, a.Name)
+		space, ok = r.resolve(a.Name)
 	}
 	if !ok {
 		return refuse(ReasonMalformed, "the attribute name %q cannot be resolved", a.Name.Local)
@@ -277,6 +285,9 @@ func (r *reader) attribute(n *node, ns map[string]string, a xml.Attr) error {
 		if had.Name == name {
 			return refuse(ReasonMalformed, "two attributes %s of one element", a.Name.Local)
 		}
+	}
+	if r.attrs++; r.attrs > maxAllAttributes && !r.lenient {
+		return refuse(ReasonTooLarge, "more than %d attributes", maxAllAttributes)
 	}
 	n.attrs = append(n.attrs, xml.Attr{Name: name, Value: a.Value})
 	// Verifiers and readers differ in which spelling is an ID, so all of them are.
@@ -290,42 +301,50 @@ func (r *reader) attribute(n *node, ns map[string]string, a xml.Attr) error {
 }
 
 // declare adds the namespace declarations of one element.
-func declare(outer map[string]string, attrs []xml.Attr) (map[string]string, error) {
-	ns := outer
-	seen := map[string]bool{}
+func (r *reader) declare(attrs []xml.Attr) error {
+	outer := len(r.bindings)
 	for _, a := range attrs {
 		prefix := ""
 		switch {
 		case a.Name.Space == "xmlns":
 			prefix = a.Name.Local
 			if a.Value == "" || prefix == "" || prefix == "xmlns" || strings.ContainsRune(prefix, ':') {
-				return nil, refuse(ReasonMalformed, "a namespace declaration that is not allowed")
+				return refuse(ReasonMalformed, "a namespace declaration that is not allowed")
 			}
 		case a.Name.Space == "" && a.Name.Local == "xmlns":
 		default:
 			continue
 		}
-		if seen[prefix] || a.Value == nsXMLNS || (prefix == "xml") != (a.Value == nsXML) {
-			return nil, refuse(ReasonMalformed, "a namespace declaration that is not allowed")
+		twice := slices.ContainsFunc(r.bindings[outer:], func(b binding) bool { return b.prefix == prefix })
+		if twice || a.Value == nsXMLNS || (prefix == "xml") != (a.Value == nsXML) {
+			return refuse(ReasonMalformed, "a namespace declaration that is not allowed")
 		}
-		if len(seen) == 0 {
-			ns = make(map[string]string, len(outer)+4)
-			for k, v := range outer {
-				ns[k] = v
-			}
-		}
-		seen[prefix] = true
-		ns[prefix] = a.Value
+		r.bindings = append(r.bindings, binding{prefix, a.Value})
 	}
-	if len(ns) > maxNamespaces {
-		return nil, refuse(ReasonTooLarge, "more than %d namespaces", maxNamespaces)
+	r.declared += len(r.bindings) - outer
+	if len(r.bindings) > maxNamespaces || r.declared > maxDeclarations && !r.lenient {
+		return refuse(ReasonTooLarge, "more than %d namespaces at once, or %d declarations", maxNamespaces, maxDeclarations)
 	}
-	return ns, nil
+	return nil
 }
 
-func resolve(ns map[string]string, name xml.Name) (string, bool) {
-	space, ok := ns[name.Space]
-	return space, ok && validName(name)
+// resolve looks from the inside out: there are few, and nothing is copied.
+func (r *reader) resolve(name xml.Name) (string, bool) {
+	if !validName(name) {
+		return "", false
+	}
+	for _, b := range slices.Backward(r.bindings) {
+		if b.prefix == name.Space {
+			return b.space, true
+		}
+	}
+	switch name.Space {
+	case "":
+		return "", true
+	case "xml":
+		return nsXML, true
+	}
+	return "", false
 }
 
 // validName refuses names that parsers split in different ways: a decoder that

@@ -55,6 +55,7 @@ func TestSecurityNothingThatAParserCouldReadInTwoWays(t *testing.T) {
 		{"end tag by another prefix", swap("</samlp:Status>", "</Status>"), "end tag"},
 		{"not closed", func(s string) string { return strings.TrimSuffix(s, "</samlp:Response>") }, "not complete"},
 		{"unknown prefix", swap("<samlp:Status>", "<samlp:Status><x:y/>"), "cannot be resolved"},
+		{"a prefix of an element that is closed", swap("<samlp:Status>", `<samlp:Status><a xmlns:z="u"/><z:b/>`), "cannot be resolved"},
 		{"unknown prefix of an attribute", swap("<samlp:Status>", `<samlp:Status x:y="">`), "cannot be resolved"},
 		{"two colons", swap("<samlp:Status>", "<samlp:Status><samlp:a:b/>"), "not well-formed"},
 		{"two colons in an attribute", swap("<samlp:Status>", `<samlp:Status samlp:a:b="">`), "not well-formed"},
@@ -125,6 +126,14 @@ func TestSecurityBounds(t *testing.T) {
 		"elements":   many(maxElements, same("<samlp:x/>")),
 		"attributes": "<samlp:x " + many(maxAttributes+1, func(i int) string { return fmt.Sprintf(`a%d="" `, i) }) + "/>",
 		"namespaces": "<samlp:x " + many(maxNamespaces, func(i int) string { return fmt.Sprintf(`xmlns:a%d="urn:x" `, i) }) + "/>",
+		"namespaces, nested": many(maxNamespaces/4, func(i int) string {
+			return fmt.Sprintf(`<samlp:x xmlns:b%d="u" xmlns:c%d="u" xmlns:d%d="u" xmlns:e%d="u">`, i, i, i, i)
+		}) +
+			many(maxNamespaces/4, same("</samlp:x>")),
+		"declarations": many(maxDeclarations, same(`<samlp:x xmlns:z="u"/>`)),
+		"attributes of all": many(maxAllAttributes/32, func(int) string {
+			return "<samlp:x " + many(32, func(i int) string { return fmt.Sprintf(`a%d="" `, i) }) + "/>"
+		}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := newParty(t).parse(newDraft().set(map[string]string{"moreStatus": status}).build())
@@ -134,6 +143,13 @@ func TestSecurityBounds(t *testing.T) {
 	t.Run("before decoding", func(t *testing.T) {
 		_, err := newParty(t).ParseResponse(t.Context(), map[string][]string{"SAMLResponse": {strings.Repeat("A", 2*maxDocument+4)}}, nil)
 		wantRefusal(t, err, ReasonTooLarge, "characters")
+	})
+	t.Run("as many values as fit, each with two namespaces, are fine", func(t *testing.T) {
+		d := newDraft().set(map[string]string{"attributes": `<saml:Attribute Name="groups">` + many(1500, same(
+			`<saml:AttributeValue xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="xs:string">g</saml:AttributeValue>`)) + `</saml:Attribute>`})
+		if a, err := newParty(t).parse(d.build()); err != nil || len(a.Attributes["groups"]) != 1500 {
+			t.Fatalf("%v, %d groups", err, len(a.Attributes["groups"]))
+		}
 	})
 	t.Run("a thousand groups are fine", func(t *testing.T) {
 		d := newDraft().set(map[string]string{"attributes": `<saml:Attribute Name="groups">` +
