@@ -1,6 +1,7 @@
 package sso
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
 const (
@@ -118,17 +120,38 @@ func (h *Handler) attempt(w http.ResponseWriter, r *http.Request, c *v1.SsoConne
 	return &a, nil
 }
 
-// begun is the attempt to sign in that an answer belongs to, which is used up by
-// this. Through a connection that is not enabled only a test goes.
+// begun is the attempt to sign in that an answer belongs to. It is used up when
+// the answer can lead to a sign-in: before its code is redeemed, or once its
+// assertion is verified. Until then anybody could make us write, again and
+// again; a test, which is told in the audit whatever comes of it, is used up at
+// once. Through a connection that is not enabled only a test goes.
 func (h *Handler) begun(w http.ResponseWriter, r *http.Request, c *v1.SsoConnection, id string) (*Attempt, error) {
 	a, err := h.attempt(w, r, c, id, false)
 	if !c.Spec.Enabled && (err != nil || a.Test == "") {
 		return nil, noConnection()
 	}
+	if err == nil && a.Test != "" {
+		err = h.claimOnce(r.Context(), a)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return a, h.claimOnce(r.Context(), a)
+	return a, nil
+}
+
+// claimOnce uses an attempt up, for all replicas, and reports a replay as a
+// failure of its own. No attempt, where the identity provider began, is none to
+// use up.
+func (h *Handler) claimOnce(ctx context.Context, a *Attempt) error {
+	if a == nil || a.claimed {
+		return nil
+	}
+	err := h.opt.Store.Claim(ctx, "sso-attempt", a.ID, a.ExpiresAt)
+	if identity.CodeOf(err) == identity.CodeConflict {
+		return again("attempt_replayed", err)
+	}
+	a.claimed = err == nil
+	return err
 }
 
 // safeReturnTo lets only a path of this origin through; anything else becomes

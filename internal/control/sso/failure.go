@@ -1,7 +1,6 @@
 package sso
 
 import (
-	"context"
 	"errors"
 	"net/http"
 
@@ -80,13 +79,4 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, connection string
 	id := uuid.Must(uuid.NewV7()).String()
 	h.opt.Log.WarnContext(r.Context(), "sign-in failed", "id", id, "reason", f.Reason, "connection", connection, "remote_addr", h.addr(r), "error", f.Error())
 	h.pages.failed(w, f, id, connection)
-}
-
-// claimOnce reports a replay as a failure of its own.
-func (h *Handler) claimOnce(ctx context.Context, a *Attempt) error {
-	err := h.opt.Store.Claim(ctx, "sso-attempt", a.ID, a.ExpiresAt)
-	if identity.CodeOf(err) == identity.CodeConflict {
-		return again("attempt_replayed", err)
-	}
-	return err
 }

@@ -229,14 +229,29 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, c.Name, again("wrong_protocol", nil))
 		return
 	}
+	if q.Has("code") && h.crowd.spent(codeTries(h, r), triesCode, h.now()) {
+		h.fail(w, r, c.Name, tooMany())
+		return
+	}
 	a, err := h.begun(w, r, c, q.Get("state"))
 	if err != nil {
 		h.fail(w, r, c.Name, err)
 		return
 	}
 	assertion, err := h.oidc.finish(r.Context(), c, q, a)
+	if err != nil && a.claimed {
+		h.crowd.allow(codeTries(h, r), triesCode, h.now())
+	}
 	h.arrive(w, r, s, c, assertion, a, err)
 }
+
+// triesCode is how many attempts of one network are used up in a quarter of an
+// hour by codes that were worth nothing: each writes a row and asks the identity
+// provider. It is as many as a large office may fail with while the provider, or
+// our client there, does not work.
+const triesCode = 3000
+
+func codeTries(h *Handler, r *http.Request) string { return "code/" + network(h.addr(r)) }
 
 // arrive goes on with what the identity provider has said: err, or an
 // assertion. a is nil where the identity provider began.
@@ -256,6 +271,9 @@ func (h *Handler) acs(w http.ResponseWriter, r *http.Request) {
 	s, c, err := h.anyConnection(r)
 	if err == nil && (c.Spec.Protocol != v1.SsoSAML || h.saml == nil) {
 		err = again("wrong_protocol", nil)
+	}
+	if err == nil && h.tiredOf(r, toSignIn) {
+		err = tooMany()
 	}
 	if err == nil {
 		err = parseForm(r)

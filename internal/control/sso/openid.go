@@ -58,8 +58,8 @@ func (o *openID) begin(ctx context.Context, c *v1.SsoConnection, a *Attempt) (st
 	return u.String(), nil
 }
 
-// finish reads the answer to an attempt that was claimed: who sent it first,
-// then the code's tokens, then what they say.
+// finish reads the answer to an attempt: who sent it first, then, the attempt
+// being used up by that, the code's tokens, then what they say.
 func (o *openID) finish(ctx context.Context, c *v1.SsoConnection, q url.Values, a *Attempt) (*Assertion, error) {
 	p, err := o.provider(c)
 	if err != nil {
@@ -82,6 +82,9 @@ func (o *openID) finish(ctx context.Context, c *v1.SsoConnection, q url.Values, 
 		return nil, answeredError(q)
 	case q.Get("code") == "":
 		return nil, again("no_code", nil)
+	}
+	if err := o.h.claimOnce(ctx, a); err != nil {
+		return nil, err
 	}
 	tokens, err := o.redeem(ctx, p, meta, c, q.Get("code"), a.Verifier)
 	if err != nil {

@@ -99,6 +99,8 @@ type Attempt struct {
 	Verifier string `json:"verifier,omitempty"`
 	// Request is SAML's: the id of the request that is to be answered.
 	Request string `json:"request,omitempty"`
+
+	claimed bool // by this request
 }
 
 // Assertion is what an identity provider said about a person, verified.

@@ -69,7 +69,7 @@ func (p *samlProtocol) config(ctx context.Context, c *v1.SsoConnection) (saml.Co
 		EntityID: at.EntityID, ACSURL: at.ACSURL, SLOURL: at.SLOURL, Key: key, Certificate: cert,
 		InsecureHTTP:     c.Spec.InsecureHTTP,
 		UnsignedRequests: !m.SignsRequests(), AllowIDPInitiated: m.AllowIdpInitiated, NameIDFormat: m.NameIDFormat,
-		RequireACR: c.Spec.Require.ACRValues, MaxAge: c.Spec.Require.MaxAge.Std(), Now: p.h.now, Claim: p.h.opt.Store.Claim,
+		RequireACR: c.Spec.Require.ACRValues, MaxAge: c.Spec.Require.MaxAge.Std(), Now: p.h.now,
 	}, nil
 }
 
@@ -90,10 +90,16 @@ func (p *samlProtocol) begin(ctx context.Context, c *v1.SsoConnection, a *Attemp
 	return Onward{Location: r.URL, Form: r.Form}, nil
 }
 
-// finish reads the response that the browser posted. a has been claimed; nil
-// where the identity provider began by itself.
+// finish reads the response that the browser posted, and uses a up once it has
+// been verified; a is nil where the identity provider began by itself.
 func (p *samlProtocol) finish(ctx context.Context, c *v1.SsoConnection, r *http.Request, a *Attempt) (*Assertion, error) {
-	sp, err := p.connected(ctx, c)
+	var used error
+	sp, err := p.serviceProvider(ctx, c, func(ctx context.Context, scope, id string, until time.Time) error {
+		if used = p.h.claimOnce(ctx, a); used != nil {
+			return used
+		}
+		return p.h.opt.Store.Claim(ctx, scope, id, until)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +107,14 @@ func (p *samlProtocol) finish(ctx context.Context, c *v1.SsoConnection, r *http.
 	if a != nil {
 		expected = []string{a.Request}
 	}
-	got, err := sp.ParseResponse(ctx, r.PostForm, expected)
+	var got saml.Assertion
+	err = p.h.verified(r, toSignIn, func() (err error) {
+		got, err = sp.ParseResponse(ctx, r.PostForm, expected)
+		return err
+	})
+	if used != nil {
+		return nil, used
+	}
 	if reason := saml.ReasonOf(err); reason != "" {
 		return nil, samlRefused(reason, err)
 	}
@@ -169,6 +182,12 @@ func (p *samlProtocol) metadata(ctx context.Context, c *v1.SsoConnection) ([]byt
 }
 
 func (p *samlProtocol) connected(ctx context.Context, c *v1.SsoConnection) (*saml.ServiceProvider, error) {
+	return p.serviceProvider(ctx, c, p.h.opt.Store.Claim)
+}
+
+// serviceProvider is us towards a connection's identity provider; claim is asked
+// about each message that is otherwise right.
+func (p *samlProtocol) serviceProvider(ctx context.Context, c *v1.SsoConnection, claim saml.Claim) (*saml.ServiceProvider, error) {
 	if c.Spec.SAML == nil {
 		return nil, Misconfigured("incomplete", "This connection has no identity provider. Set spec.saml.", nil)
 	}
@@ -180,7 +199,7 @@ func (p *samlProtocol) connected(ctx context.Context, c *v1.SsoConnection) (*sam
 	if err != nil {
 		return nil, err
 	}
-	cfg.IDP = *idp
+	cfg.IDP, cfg.Claim = *idp, claim
 	sp, err := saml.New(cfg)
 	if err != nil {
 		return nil, Misconfigured("saml_settings", "The settings of this connection cannot be used. Check spec.saml: entityId, ssoURL, and certificates with RSA keys of 2048 bits or more.", err)

@@ -3,6 +3,7 @@ package sso
 import (
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -121,15 +122,16 @@ func TestSecurityReplayedState(t *testing.T) {
 
 func TestSecurityAFailedAttemptIsUsedUpToo(t *testing.T) {
 	w := newWorld(t, nil)
+	w.idp.claims["nonce"] = "another"
 	b := w.browser()
 	back := b.provider(b.begin("/sso/main/login"))
-	kept := map[string]string{}
-	for k, v := range b.cookies {
-		kept[k] = v
-	}
-	w.refused(b.get(with(back, "iss", "https://evil.example")), "mix_up")
+	kept := maps.Clone(b.cookies)
+	w.refused(b.get(back), "id_token_nonce")
 	b.cookies = kept
 	w.refused(b.get(back), "attempt_replayed")
+	if len(w.idp.tokenReqs) != 1 {
+		t.Errorf("%d codes were redeemed", len(w.idp.tokenReqs))
+	}
 }
 
 func TestSecurityExpiredAttempt(t *testing.T) {

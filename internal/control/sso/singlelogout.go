@@ -13,28 +13,44 @@ import (
 )
 
 const (
-	// triesSLO is how many messages of one network are refused in a quarter of an
+	// triesSAML is how many messages of one network are refused in a quarter of an
 	// hour before no more are looked at, and verifyAtOnce how many are verified at
 	// a time: what they hold is nobody's word until that is done. Genuine ones do
-	// not count: an identity provider's server may send all of a company's.
-	triesSLO     = 300
+	// not count: all of a company may come from one network, by its people's
+	// browsers or its identity provider's server.
+	triesSAML    = 300
 	verifyAtOnce = 2
 	verifyWait   = 5 * time.Second
+
+	toSignIn, toSignOut = "acs", "slo" // what a message is about, counted apart
 )
 
-// verified runs what verifies a message, when there is a place for it.
-func (h *Handler) verified(r *http.Request, verify func() error) error {
+// verified runs what verifies a message, when there is a place for it, and
+// counts it against its network where it is refused.
+func (h *Handler) verified(r *http.Request, about string, verify func() error) error {
 	wait := time.NewTimer(verifyWait)
 	defer wait.Stop()
 	select {
 	case h.verifying <- struct{}{}:
 		defer func() { <-h.verifying }()
-		return verify()
 	case <-wait.C:
 		return Away("busy", "Too many messages are being looked at right now.", nil)
 	case <-r.Context().Done():
 		return r.Context().Err()
 	}
+	if h.tiredOf(r, about) { // of those that waited with this one
+		return tooMany()
+	}
+	err := verify()
+	if saml.ReasonOf(err) != "" {
+		h.crowd.allow(about+"/"+network(h.addr(r)), triesSAML, h.now())
+	}
+	return err
+}
+
+// tiredOf reports whether no more messages of a request's network are looked at.
+func (h *Handler) tiredOf(r *http.Request, about string) bool {
+	return h.crowd.spent(about+"/"+network(h.addr(r)), triesSAML, h.now())
 }
 
 // singleLogout takes the messages of SAML single logout (SAML profiles, 4.4)
@@ -53,7 +69,7 @@ func (h *Handler) singleLogout(w http.ResponseWriter, r *http.Request) {
 	if err == nil && message.Has("SAMLRequest") == message.Has("SAMLResponse") {
 		err = again("saml_malformed", errors.New("not one SAMLRequest or SAMLResponse"))
 	}
-	if err == nil && h.crowd.spent(sloTries(h, r), triesSLO, h.now()) {
+	if err == nil && h.tiredOf(r, toSignOut) {
 		err = tooMany()
 	}
 	if err != nil {
@@ -67,20 +83,17 @@ func (h *Handler) singleLogout(w http.ResponseWriter, r *http.Request) {
 	h.logoutAnswered(w, r, c, message.Get("RelayState"))
 }
 
-func sloTries(h *Handler, r *http.Request) string { return "slo/" + network(h.addr(r)) }
-
 // logoutRequested ends the sessions that the identity provider names, and
 // answers by way of the browser.
 func (h *Handler) logoutRequested(w http.ResponseWriter, r *http.Request, c *v1.SsoConnection) {
 	sp, err := h.saml.connected(r.Context(), c)
 	var req saml.LogoutRequest
 	if err == nil {
-		err = h.verified(r, func() error {
+		err = h.verified(r, toSignOut, func() error {
 			req, err = sp.ParseLogoutRequest(r.Context(), r.URL.RawQuery, r.PostForm)
 			return err
 		})
 		if reason := saml.ReasonOf(err); reason != "" {
-			h.crowd.allow(sloTries(h, r), triesSLO, h.now())
 			err = samlRefused(reason, err)
 		}
 	}
@@ -131,7 +144,7 @@ func (h *Handler) logoutAnswered(w http.ResponseWriter, r *http.Request, c *v1.S
 	}
 	sp, err := h.saml.connected(r.Context(), c)
 	if err == nil {
-		err = h.verified(r, func() error { return sp.ParseLogoutResponse(r.URL.RawQuery, r.PostForm, []string{a.Request}) })
+		err = h.verified(r, toSignOut, func() error { return sp.ParseLogoutResponse(r.URL.RawQuery, r.PostForm, []string{a.Request}) })
 	}
 	next := h.base + signedOutPath
 	if err != nil {

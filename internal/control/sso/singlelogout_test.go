@@ -309,7 +309,7 @@ func TestTheProvidersOwnLogoutsAreNotCountedAgainstIt(t *testing.T) {
 	w := newSLOWorld(t, nil)
 	w.samlSignIn()
 	idp := w.provider(nil)
-	for range triesSLO + 1 {
+	for range triesSAML + 1 {
 		if rec := w.browser().carry(idp.LogoutRequest(saml.Assertion{NameID: "somebody"}, "")); rec.Code != http.StatusSeeOther {
 			t.Fatalf("%d\n%s", rec.Code, rec.Body)
 		}
@@ -321,7 +321,7 @@ func TestTheProvidersOwnLogoutsAreNotCountedAgainstIt(t *testing.T) {
 
 func TestSecurityLogoutMessagesOfStrangersAreBounded(t *testing.T) {
 	w := newSLOWorld(t, nil)
-	for range triesSLO {
+	for range triesSAML {
 		if rec := w.browser().get(ourSLO + "?SAMLRequest=x"); rec.Code == http.StatusTooManyRequests {
 			t.Fatal("too soon")
 		}
@@ -339,7 +339,7 @@ func TestSecurityLogoutMessagesOfStrangersAreBounded(t *testing.T) {
 	looked, r := make(chan error, 1), httptest.NewRequest(http.MethodGet, ourSLO, nil)
 	go func() {
 		looked <- nil
-		looked <- w.h.verified(r, func() error { looked <- errors.New("looked at"); return nil })
+		looked <- w.h.verified(r, toSignIn, func() error { looked <- errors.New("looked at"); return nil })
 	}()
 	<-looked
 	select {
@@ -354,7 +354,7 @@ func TestSecurityLogoutMessagesOfStrangersAreBounded(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	w.h.verifying <- struct{}{}
-	if err := w.h.verified(r.WithContext(gone), func() error { t.Error("nobody waits for it"); return nil }); err == nil {
+	if err := w.h.verified(r.WithContext(gone), toSignIn, func() error { t.Error("nobody waits for it"); return nil }); err == nil {
 		t.Error("no error")
 	}
 	if network("2001:db8::1") != network("2001:db8::ffff:2") || network("192.0.2.1") == network("192.0.2.2") || network("") != "" {

@@ -412,6 +412,7 @@ type browser struct {
 	w       *world
 	cookies map[string]string
 	addr    string // where it is; empty: where all are
+	gone    bool   // it waits for nothing
 }
 
 func (w *world) browser() *browser { return &browser{w: w, cookies: map[string]string{}} }
@@ -440,6 +441,11 @@ func (b *browser) do(r *http.Request) *httptest.ResponseRecorder {
 	}
 	if b.addr != "" {
 		r.RemoteAddr = net.JoinHostPort(b.addr, "4711")
+	}
+	if b.gone {
+		ctx, cancel := context.WithCancel(r.Context())
+		cancel()
+		r = r.WithContext(ctx)
 	}
 	rec := httptest.NewRecorder()
 	b.w.h.ServeHTTP(rec, r)
