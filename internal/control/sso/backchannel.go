@@ -28,7 +28,7 @@ func (h *Handler) backchannel(w http.ResponseWriter, r *http.Request) {
 		err = again("wrong_protocol", nil)
 	}
 	if err == nil {
-		err = parseForm(r)
+		err = parseForm(w, r)
 	}
 	if err == nil {
 		err = h.backchannelLogout(r, c, r.PostForm.Get("logout_token"))

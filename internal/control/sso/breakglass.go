@@ -146,7 +146,7 @@ func (h *Handler) breakGlassPage(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) breakGlassSignIn(w http.ResponseWriter, r *http.Request) {
 	s, err := h.snapshot()
 	if err == nil {
-		err = h.breakGlassRequest(r)
+		err = h.breakGlassRequest(w, r)
 	}
 	if err != nil {
 		h.fail(w, r, BreakGlassConnection, err)
@@ -208,14 +208,14 @@ func (h *Handler) breakGlassSession(w http.ResponseWriter, r *http.Request, st b
 	http.Redirect(w, r, safeReturnTo(returnTo), http.StatusSeeOther)
 }
 
-func (h *Handler) breakGlassRequest(r *http.Request) error {
+func (h *Handler) breakGlassRequest(w http.ResponseWriter, r *http.Request) error {
 	if !h.breakGlassOn() {
 		return noBreakGlass()
 	}
 	if err := h.SameOrigin(r); err != nil {
 		return Refused("cross_origin", "Another site sent this form. Open the page yourself.", err)
 	}
-	return parseForm(r)
+	return parseForm(w, r)
 }
 
 // breakGlassDenied is as loud as a success.
@@ -268,7 +268,7 @@ func (h *Handler) checkLink(ctx context.Context, token string) (st breakGlassSta
 // breakGlassSetup makes the local administrator, gives them the password, uses
 // the link up, and signs them in.
 func (h *Handler) breakGlassSetup(w http.ResponseWriter, r *http.Request) {
-	if err := h.breakGlassRequest(r); err != nil {
+	if err := h.breakGlassRequest(w, r); err != nil {
 		h.fail(w, r, BreakGlassConnection, err)
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -17,8 +18,12 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
 )
 
-// maxForm is the size of the largest form, a SAML response, in bytes.
-const maxForm = 1 << 20
+const (
+	// maxForm is the size of the largest form, a SAML response, in bytes, and
+	// formTime how long a body may take to come.
+	maxForm  = 1 << 20
+	formTime = 10 * time.Second
+)
 
 // Handler serves everything under /sso/.
 type Handler struct {
@@ -36,6 +41,7 @@ type Handler struct {
 	crowd     *tally
 	refusals  *refusals
 	verifying chan struct{} // a place for each message that is verified at a time
+	formTime  time.Duration
 }
 
 // New returns the handler. Close it when done.
@@ -59,7 +65,7 @@ func New(opt Options) (*Handler, error) {
 	}
 	h := &Handler{
 		opt: opt, origin: u.Scheme + "://" + u.Host, base: strings.TrimRight(opt.ExternalURL, "/"), pages: pages, mux: http.NewServeMux(),
-		guard: newGuard(), crowd: newTally(), refusals: newRefusals(), verifying: make(chan struct{}, verifyAtOnce),
+		guard: newGuard(), crowd: newTally(), refusals: newRefusals(), verifying: make(chan struct{}, verifyAtOnce), formTime: formTime,
 	}
 	h.sessions = newSessions(h)
 	h.oidc = newOpenID(h)
@@ -99,6 +105,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Request-Id", id)
 	r.Header.Set("X-Request-Id", id) // ours: what a browser sends says nothing
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if r.ContentLength != 0 {
+		h.hurry(w)
+	}
 	h.mux.ServeHTTP(w, r)
 }
 
@@ -276,7 +285,7 @@ func (h *Handler) acs(w http.ResponseWriter, r *http.Request) {
 		err = tooMany()
 	}
 	if err == nil {
-		err = parseForm(r)
+		err = parseForm(w, r)
 	}
 	if err != nil {
 		h.fail(w, r, r.PathValue("connection"), err)
@@ -320,14 +329,28 @@ func (h *Handler) metadata(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(doc) // the caller has gone if this fails
 }
 
+// hurry makes the body of a request come soon, whoever reads it: the server
+// itself reads the rest of one that nobody reads. On the wall clock, which is
+// what connections go by. That a writer cannot do it (in tests) is no error.
+func (h *Handler) hurry(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.formTime))
+}
+
 // parseForm reads a form body and refuses any other.
-func parseForm(r *http.Request) error {
+func parseForm(w http.ResponseWriter, r *http.Request) error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-www-form-urlencoded" {
 		return again("not_a_form", nil)
 	}
 	if err := r.ParseForm(); err != nil {
+		// The deadline stays: the server would wait for the rest of the body.
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return &Failure{Status: http.StatusRequestTimeout, Reason: "too_slow", Title: "Please try again", Text: "The form did not arrive. Begin again.", Err: err}
+		}
 		return again("not_a_form", err)
 	}
+	// All of it is here, and what is done with it may take longer. What fails here
+	// fails with the next thing that is read.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	for name, values := range r.PostForm {
 		if len(values) > 1 {
 			return again("parameter_twice", errors.New(name))

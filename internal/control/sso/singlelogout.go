@@ -63,7 +63,7 @@ func (h *Handler) singleLogout(w http.ResponseWriter, r *http.Request) {
 	}
 	message := r.URL.Query()
 	if err == nil && r.Method == http.MethodPost {
-		err = parseForm(r)
+		err = parseForm(w, r)
 		message = r.PostForm
 	}
 	if err == nil && message.Has("SAMLRequest") == message.Has("SAMLResponse") {
