@@ -38,7 +38,7 @@ func (h *Handler) backchannel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f := failureOf(err)
-	h.opt.Log.WarnContext(r.Context(), "back-channel logout refused", "connection", r.PathValue("connection"), "remote_addr", h.addr(r), "reason", f.Reason, "error", f.Error())
+	h.log(r, f, "back-channel logout refused", r.PathValue("connection"))
 	status, code := http.StatusBadRequest, "invalid_request"
 	if f.Status >= http.StatusInternalServerError {
 		status, code = http.StatusServiceUnavailable, "temporarily_unavailable"

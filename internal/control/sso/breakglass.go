@@ -204,7 +204,7 @@ func (h *Handler) breakGlassSession(w http.ResponseWriter, r *http.Request, st b
 		h.fail(w, r, BreakGlassConnection, err)
 		return
 	}
-	h.opt.Log.ErrorContext(r.Context(), "BREAK GLASS: the local administrator has signed in", "remote_addr", h.addr(r))
+	h.opt.Log.ErrorContext(r.Context(), "BREAK GLASS: the local administrator has signed in", "id", requestID(r), "remote_addr", h.addr(r))
 	http.Redirect(w, r, safeReturnTo(returnTo), http.StatusSeeOther)
 }
 
@@ -220,7 +220,7 @@ func (h *Handler) breakGlassRequest(w http.ResponseWriter, r *http.Request) erro
 
 // breakGlassDenied is as loud as a success.
 func (h *Handler) breakGlassDenied(w http.ResponseWriter, r *http.Request, f *Failure) {
-	h.opt.Log.ErrorContext(r.Context(), "BREAK GLASS: a sign-in of the local administrator was refused", "reason", f.Reason, "remote_addr", h.addr(r))
+	h.opt.Log.ErrorContext(r.Context(), "BREAK GLASS: a sign-in of the local administrator was refused", "id", requestID(r), "reason", f.Reason, "remote_addr", h.addr(r), "error", f.Error())
 	// Each that was looked at is told: there are few of them.
 	if f.Status != http.StatusTooManyRequests || h.guard.mayTellDenied(network(h.addr(r)), h.now()) {
 		after, _ := json.Marshal(map[string]string{"reason": f.Reason})
@@ -229,14 +229,15 @@ func (h *Handler) breakGlassDenied(w http.ResponseWriter, r *http.Request, f *Fa
 			Action: "break-glass.sign-in", Target: "user:" + breakGlassEmail, After: after, Outcome: "denied",
 		}}})
 		if err != nil {
-			f = failureOf(err)
+			h.fail(w, r, BreakGlassConnection, err)
+			return
 		}
 	}
 	if f.Reason == "wrong_password" {
 		h.pages.breakGlass(w, f.Status, breakGlassForm{ReturnTo: safeReturnTo(r.PostForm.Get("return_to")), Problem: f.Text})
 		return
 	}
-	h.fail(w, r, BreakGlassConnection, f)
+	h.show(w, r, BreakGlassConnection, f)
 }
 
 func (h *Handler) breakGlassSetupPage(w http.ResponseWriter, r *http.Request) {

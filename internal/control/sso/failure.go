@@ -2,9 +2,8 @@ package sso
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
-
-	"github.com/google/uuid"
 
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
@@ -21,6 +20,8 @@ type Failure struct {
 	Text   string
 	Change string
 	Err    error
+	// What has failed, for the log; empty is a sign-in.
+	What string
 }
 
 func (f *Failure) Error() string {
@@ -72,11 +73,40 @@ func failureOf(err error) *Failure {
 	return &Failure{Status: http.StatusInternalServerError, Reason: "internal", Title: "Something went wrong here", Text: "It is not your fault. Tell your administrator the code below.", Err: err}
 }
 
-// fail answers with the page of a failure and logs it under the id that the
-// page shows. connection may be empty.
+const (
+	aSignOut = "sign-out"
+	aPage    = "page"
+)
+
+// failed is a failure of something else than a sign-in.
+func failed(what string, err error) *Failure {
+	f := *failureOf(err)
+	f.What = what
+	return &f
+}
+
+// fail answers with the page of a failure and logs it under the request's id,
+// which the page shows and the audit has. connection may be empty.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, connection string, err error) {
 	f := failureOf(err)
-	id := uuid.Must(uuid.NewV7()).String()
-	h.opt.Log.WarnContext(r.Context(), "sign-in failed", "id", id, "reason", f.Reason, "connection", connection, "remote_addr", h.addr(r), "error", f.Error())
-	h.pages.failed(w, f, id, connection)
+	what := f.What
+	if what == "" {
+		what = "sign-in"
+	}
+	h.log(r, f, what+" failed", connection)
+	h.show(w, r, connection, f)
+}
+
+// log is where failures are logged. What is not there at all is nothing that an
+// operator has to look at: anybody can ask for anything.
+func (h *Handler) log(r *http.Request, f *Failure, message, connection string) {
+	level := slog.LevelWarn
+	if f.Status == http.StatusNotFound {
+		level = slog.LevelDebug
+	}
+	h.opt.Log.Log(r.Context(), level, message, "id", requestID(r), "reason", f.Reason, "connection", connection, "remote_addr", h.addr(r), "error", f.Error())
+}
+
+func (h *Handler) show(w http.ResponseWriter, r *http.Request, connection string, f *Failure) {
+	h.pages.failed(w, f, requestID(r), connection)
 }

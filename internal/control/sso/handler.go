@@ -94,7 +94,7 @@ func (h *Handler) routes() {
 	h.mux.HandleFunc("GET /sso/break-glass/setup", h.breakGlassSetupPage)
 	h.mux.HandleFunc("POST /sso/break-glass/setup", h.breakGlassSetup)
 	h.mux.HandleFunc("/sso/", func(w http.ResponseWriter, r *http.Request) {
-		h.fail(w, r, "", &Failure{Status: http.StatusNotFound, Reason: "no_page", Title: "There is no such page", Text: "Go to the sign-in page."})
+		h.fail(w, r, "", &Failure{What: aPage, Status: http.StatusNotFound, Reason: "no_page", Title: "There is no such page", Text: "Go to the sign-in page."})
 	})
 }
 
@@ -311,17 +311,17 @@ func (h *Handler) acs(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) metadata(w http.ResponseWriter, r *http.Request) {
 	s, err := h.snapshot()
 	if err != nil {
-		h.fail(w, r, "", err)
+		h.fail(w, r, "", failed(aPage, err))
 		return
 	}
 	c, ok := s.SsoConnection(r.PathValue("connection"))
 	if !ok || c.Spec.Protocol != v1.SsoSAML || h.saml == nil {
-		h.fail(w, r, "", &Failure{Status: http.StatusNotFound, Reason: "no_connection", Title: "There is no such page", Text: "There is no SAML connection of this name."})
+		h.fail(w, r, "", &Failure{What: aPage, Status: http.StatusNotFound, Reason: "no_connection", Title: "There is no such page", Text: "There is no SAML connection of this name."})
 		return
 	}
 	doc, err := h.saml.metadata(r.Context(), c)
 	if err != nil {
-		h.fail(w, r, c.Name, err)
+		h.fail(w, r, c.Name, failed(aPage, err))
 		return
 	}
 	w.Header().Set("Content-Type", "application/samlmetadata+xml")

@@ -18,7 +18,7 @@ import (
 func (h *Handler) logoutPage(w http.ResponseWriter, r *http.Request) {
 	_, t, ok, err := h.ownSession(r)
 	if err != nil {
-		h.fail(w, r, "", err)
+		h.fail(w, r, "", failed(aSignOut, err))
 		return
 	}
 	if !ok || t.Owner == nil || t.Owner.User == nil {
@@ -34,12 +34,12 @@ func (h *Handler) logoutPage(w http.ResponseWriter, r *http.Request) {
 // page that had the form. A script that accepts JSON gets the address.
 func (h *Handler) logout(w http.ResponseWriter, r *http.Request) {
 	if err := h.SameOrigin(r); err != nil {
-		h.fail(w, r, "", &Failure{Status: http.StatusForbidden, Reason: "cross_origin", Title: "You are still signed in", Text: "Another site asked to sign you out. If you want that, sign out in Gatehouse itself.", Err: err})
+		h.fail(w, r, "", &Failure{Status: http.StatusForbidden, What: aSignOut, Reason: "cross_origin", Title: "You are still signed in", Text: "Another site asked to sign you out. If you want that, sign out in Gatehouse itself.", Err: err})
 		return
 	}
 	to, err := h.endCurrent(w, r)
 	if err != nil {
-		h.fail(w, r, "", err)
+		h.fail(w, r, "", failed(aSignOut, err))
 		return
 	}
 	h.clearCookie(w, SessionCookie)

@@ -102,9 +102,6 @@ func (h *Handler) logoutRequested(w http.ResponseWriter, r *http.Request, c *v1.
 		return
 	}
 	ended, endErr := h.endAt(r.Context(), c, providerLogout{issuer: sp.IDP(), subject: req.NameID, sessions: req.SessionIndexes, by: "single-logout"}, h.addr(r))
-	if endErr != nil {
-		h.opt.Log.ErrorContext(r.Context(), "sessions could not be ended at the identity provider's request", "connection", c.Name, "error", endErr)
-	}
 	for _, cookie := range r.CookiesNamed(SessionCookie) {
 		if slices.ContainsFunc(ended, func(x identity.Session) bool { return x.Digest == identity.DigestOf(cookie.Value) }) {
 			h.clearCookie(w, SessionCookie)
@@ -119,13 +116,18 @@ func (h *Handler) logoutRequested(w http.ResponseWriter, r *http.Request, c *v1.
 		page.Title = "Signing out at " + c.Title()
 	}
 	answer, err := sp.LogoutResponse(req, endErr == nil)
+	if endErr != nil && err != nil {
+		h.fail(w, r, c.Name, failed(aSignOut, errors.Join(endErr, err)))
+		return
+	}
+	if endErr != nil {
+		h.log(r, failureOf(endErr), "sessions could not be ended at the identity provider's request", c.Name)
+	}
 	switch {
-	case endErr != nil && err != nil:
-		h.fail(w, r, c.Name, endErr)
 	case identity.CodeOf(err) == identity.CodeNotFound: // there is nowhere to answer to
 		h.pages.message(w, http.StatusOK, messagePage{Title: page.Title, Text: "You can close this window.", Link: "/sso/login", LinkText: "Sign in"})
 	case err != nil:
-		h.fail(w, r, c.Name, err)
+		h.fail(w, r, c.Name, failed(aSignOut, err))
 	default:
 		h.sendOnward(w, r, Onward{Location: answer.URL, Form: answer.Form}, page)
 	}
@@ -148,7 +150,7 @@ func (h *Handler) logoutAnswered(w http.ResponseWriter, r *http.Request, c *v1.S
 	}
 	next := h.base + signedOutPath
 	if err != nil {
-		h.opt.Log.WarnContext(r.Context(), "the identity provider did not sign out", "connection", c.Name, "remote_addr", h.addr(r), "error", err)
+		h.log(r, failureOf(err), "the identity provider did not sign out", c.Name)
 		next += hereOnly
 	}
 	http.Redirect(w, r, next, http.StatusSeeOther)
@@ -156,11 +158,11 @@ func (h *Handler) logoutAnswered(w http.ResponseWriter, r *http.Request, c *v1.S
 
 // notSignedOut makes the page of a failure speak of signing out.
 func notSignedOut(err error) *Failure {
-	f := *failureOf(err)
+	f := failed(aSignOut, err)
 	if f.Status < http.StatusInternalServerError || f.Change != "" {
 		f.Title, f.Text = "Nobody was signed out", "Your identity provider's message about a sign-out was refused. If you want to be signed out of Gatehouse, sign out in Gatehouse itself."
 	}
-	return &f
+	return f
 }
 
 // leave sends a LogoutRequest about a session that has ended here. Nowhere to

@@ -110,7 +110,7 @@ func (h *Handler) tested(w http.ResponseWriter, r *http.Request, s *snapshot.Sna
 		return
 	}
 	if t.err != nil {
-		h.opt.Log.InfoContext(r.Context(), "test sign-in refused", "connection", c.Name, "reason", failureOf(t.err).Reason, "error", t.err)
+		h.opt.Log.InfoContext(r.Context(), "test sign-in refused", "id", requestID(r), "connection", c.Name, "reason", failureOf(t.err).Reason, "error", t.err)
 	}
 	h.pages.tested(w, t.page())
 }
