@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"net/http"
 	"sync"
@@ -218,15 +217,11 @@ func (p *samlProtocol) idp(ctx context.Context, c *v1.SsoConnection) (*saml.IDP,
 	}
 	idp := saml.IDP{EntityID: m.EntityID, SSOURL: m.SSOURL, SLOURL: m.SLOURL}
 	for _, text := range m.Certificates {
-		block, _ := pem.Decode([]byte(text))
-		if block == nil {
-			return nil, Misconfigured("saml_certificate", "A certificate of this connection is not PEM. Check spec.saml.certificates.", nil)
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
+		certs, err := saml.ParseCertificates(text)
 		if err != nil {
-			return nil, Misconfigured("saml_certificate", "A certificate of this connection cannot be read. Check spec.saml.certificates.", err)
+			return nil, Misconfigured("saml_certificate", "A certificate of this connection cannot be read. Check spec.saml.certificates: PEM, one or more.", err)
 		}
-		idp.Certificates = append(idp.Certificates, cert)
+		idp.Certificates = append(idp.Certificates, certs...)
 	}
 	return &idp, nil
 }

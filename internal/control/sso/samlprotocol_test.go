@@ -259,7 +259,7 @@ func TestSecuritySAMLSettings(t *testing.T) {
 		{"changed after signing", "saml_wrong_signature", "persistent", nil, nil, func(s string) string { return strings.Replace(s, "Grace@", "Boss@", 1) }},
 		{"Entra's subject is not there", "no_subject", "persistent", func(s *v1.SsoConnectionSpec) { s.Provider = v1.PresetEntra }, nil, nil},
 		{"another's domain", "not_mapped", "persistent", func(s *v1.SsoConnectionSpec) { s.EmailDomains = v1.Strings{"elsewhere.example"} }, nil, nil},
-		{"no key that can be used", "saml_settings", "", func(s *v1.SsoConnectionSpec) {
+		{"no key that can be used", "saml_certificate", "", func(s *v1.SsoConnectionSpec) {
 			s.SAML.Certificates = v1.Strings{"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----"}
 		}, nil, nil},
 	} {
@@ -270,7 +270,7 @@ func TestSecuritySAMLSettings(t *testing.T) {
 				}
 			})
 			b := w.browser()
-			if tc.reason == "saml_settings" {
+			if tc.reason == "saml_certificate" {
 				if rec := b.get("/sso/corp/login"); rec.Code != http.StatusBadGateway {
 					t.Errorf("%d %s", rec.Code, rec.Body)
 				}
@@ -294,6 +294,26 @@ func TestSecuritySAMLSettings(t *testing.T) {
 			}
 			w.refused(rec, tc.reason)
 		})
+	}
+}
+
+// A bundle holds the next certificate too, while an identity provider changes
+// its key.
+func TestEveryCertificateOfABundleCounts(t *testing.T) {
+	old := newSAMLWorld(t, nil)
+	text := func(c *x509.Certificate) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+	}
+	w := newSAMLWorld(t, nil)
+	w.change(func(s *v1.SsoConnectionSpec) { s.SAML.Certificates = v1.Strings{text(old.cert) + text(w.cert)} })
+	w.samlSignIn() // by the second
+	w.key, w.cert = old.key, old.cert
+	w.samlSignIn() // by the first
+	w.change(func(s *v1.SsoConnectionSpec) {
+		s.SAML.Certificates = v1.Strings{text(w.cert) + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}
+	})
+	if rec := w.browser().get("/sso/corp/login"); rec.Code != http.StatusBadGateway || !strings.Contains(rec.Body.String(), "saml_certificate") {
+		t.Errorf("one that cannot be read is left out without a word: %d", rec.Code)
 	}
 }
 

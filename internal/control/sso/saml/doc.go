@@ -22,7 +22,7 @@
 // Before any cryptography a document has to pass a parser that is stricter than
 // XML: no DOCTYPE, comments, CDATA or processing instructions, no name or
 // prefix that could be read in two ways, no two equal IDs, and bounds on size,
-// depth and number of elements. Signatures are RSA with SHA-256 or better, over
+// depth and number of elements, attributes and namespaces. Signatures are RSA with SHA-256 or better, over
 // one reference to the element that they stand in, with the transforms
 // enveloped-signature and exclusive canonicalization without comments; anything
 // else is refused before it is verified. KeyInfo is ignored.

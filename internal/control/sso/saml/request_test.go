@@ -288,19 +288,3 @@ func TestGeneratedKeysAreStrongAndLast(t *testing.T) {
 		t.Error("the certificate could issue others")
 	}
 }
-
-func TestEveryPresetNamesWhatWeNeed(t *testing.T) {
-	for _, preset := range Presets() {
-		n, ok := PresetAttributeNames(preset)
-		if !ok || len(n.Email) == 0 || len(n.Groups) == 0 || len(n.Name) == 0 || len(n.GivenName) == 0 || len(n.FamilyName) == 0 {
-			t.Errorf("%s: %+v", preset, n)
-		}
-	}
-	if _, ok := PresetAttributeNames("unknown"); ok {
-		t.Error("an unknown preset is not the custom one")
-	}
-	a := Assertion{Attributes: map[string][]string{"mail": {"m"}, "email": {"e"}, "empty": {}}}
-	if diff := cmp.Diff([]string{"e"}, a.Values([]string{"empty", "none", "email", "mail"})); diff != "" || a.Values([]string{"EMAIL"}) != nil {
-		t.Error(diff)
-	}
-}
