@@ -40,7 +40,7 @@ type Handler struct {
 	// it with is in nobody's way at the emergency door.
 	crowd     *tally
 	refusals  *refusals
-	verifying chan struct{} // a place for each message that is verified at a time
+	verifying map[string]chan struct{} // a place for each message that is verified at a time
 	formTime  time.Duration
 }
 
@@ -65,7 +65,7 @@ func New(opt Options) (*Handler, error) {
 	}
 	h := &Handler{
 		opt: opt, origin: u.Scheme + "://" + u.Host, base: strings.TrimRight(opt.ExternalURL, "/"), pages: pages, mux: http.NewServeMux(),
-		guard: newGuard(), crowd: newTally(), refusals: newRefusals(), verifying: make(chan struct{}, verifyAtOnce), formTime: formTime,
+		guard: newGuard(), crowd: newTally(), refusals: newRefusals(), verifying: newPlaces(), formTime: formTime,
 	}
 	h.sessions = newSessions(h)
 	h.oidc = newOpenID(h)

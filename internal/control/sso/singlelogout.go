@@ -22,8 +22,14 @@ const (
 	verifyAtOnce = 2
 	verifyWait   = 5 * time.Second
 
-	toSignIn, toSignOut = "acs", "slo" // what a message is about, counted apart
+	// What a message is about. Each has places and a count of its own, so that who
+	// sends the one is in nobody's way with the other.
+	toSignIn, toSignOut = "acs", "slo"
 )
+
+func newPlaces() map[string]chan struct{} {
+	return map[string]chan struct{}{toSignIn: make(chan struct{}, verifyAtOnce), toSignOut: make(chan struct{}, verifyAtOnce)}
+}
 
 // verified runs what verifies a message, when there is a place for it, and
 // counts it against its network where it is refused.
@@ -31,8 +37,8 @@ func (h *Handler) verified(r *http.Request, about string, verify func() error) e
 	wait := time.NewTimer(verifyWait)
 	defer wait.Stop()
 	select {
-	case h.verifying <- struct{}{}:
-		defer func() { <-h.verifying }()
+	case h.verifying[about] <- struct{}{}:
+		defer func() { <-h.verifying[about] }()
 	case <-wait.C:
 		return Away("busy", "Too many messages are being looked at right now.", nil)
 	case <-r.Context().Done():

@@ -334,7 +334,7 @@ func TestSecurityLogoutMessagesOfStrangersAreBounded(t *testing.T) {
 		t.Errorf("the local administrator: %d", rec.Code)
 	}
 	for range verifyAtOnce {
-		w.h.verifying <- struct{}{}
+		w.h.verifying[toSignIn] <- struct{}{}
 	}
 	looked, r := make(chan error, 1), httptest.NewRequest(http.MethodGet, ourSLO, nil)
 	go func() {
@@ -347,13 +347,13 @@ func TestSecurityLogoutMessagesOfStrangersAreBounded(t *testing.T) {
 		t.Fatal("a third one is looked at beside two")
 	case <-time.After(100 * time.Millisecond):
 	}
-	<-w.h.verifying // a place
+	<-w.h.verifying[toSignIn] // a place
 	if first, second := <-looked, <-looked; first == nil || second != nil {
 		t.Errorf("it is not looked at when there is a place: %v, %v", first, second)
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	w.h.verifying <- struct{}{}
+	w.h.verifying[toSignIn] <- struct{}{}
 	if err := w.h.verified(r.WithContext(gone), toSignIn, func() error { t.Error("nobody waits for it"); return nil }); err == nil {
 		t.Error("no error")
 	}
