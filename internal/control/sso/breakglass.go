@@ -18,7 +18,7 @@ const (
 	BreakGlassConnection = "break-glass"
 	// breakGlassEmail is under a domain that exists nowhere (RFC 2606), so that
 	// no identity provider can come to speak for it.
-	breakGlassEmail = "break-glass@gatehouse.invalid"
+	breakGlassEmail = identity.LocalAdministrator
 	breakGlassLife  = 4 * time.Hour
 	breakGlassLink  = 24 * time.Hour
 	minPassword     = 14

@@ -19,8 +19,9 @@ import (
 const (
 	breakGlassBinding = "break-glass"
 	// displacedAt is where somebody is put who had the local administrator's
-	// address: before it stands displaced- and their uid.
-	displacedAt = "@gatehouse.invalid"
+	// address; before it stands their uid. Not in the administrator's own domain,
+	// of which nobody is written by way of the control API: they can be removed.
+	displacedAt = "@displaced.gatehouse.invalid"
 	maxUIDs     = 16 // of the local administrator, one after the other
 )
 
@@ -168,7 +169,7 @@ func (h *Handler) displaceOthers(ctx context.Context, m *mended) error {
 }
 
 func (m *mended) displace(u identity.User) {
-	u.Email = "displaced-" + u.UID + displacedAt
+	u.Email = u.UID + displacedAt
 	m.displaced = append(m.displaced, u)
 }
 

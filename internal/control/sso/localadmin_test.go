@@ -110,7 +110,7 @@ func TestSecurityWhoeverHasTheLocalAdministratorsAddressLosesIt(t *testing.T) {
 	b := w.setUp()
 	w.administers(b)
 	u, ok := w.Load().UserByIdentity(identity.IdentityKey{Issuer: mallory.Issuer, Subject: mallory.Subject})
-	if !ok || u.UID != "mallory" || u.Email != "displaced-mallory@gatehouse.invalid" || w.Load().UserPrincipal(u, w.clock()).Admin {
+	if !ok || u.UID != "mallory" || u.Email != "mallory@displaced.gatehouse.invalid" || identity.ReservedEmail(u.Email) || w.Load().UserPrincipal(u, w.clock()).Admin {
 		t.Errorf("the identity finds %+v", u)
 	}
 	for _, e := range w.audit {
