@@ -10,6 +10,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -268,6 +270,28 @@ func TestThePublicProbesSayNothingOfTheInside(t *testing.T) {
 }
 
 // A caller that never finishes its header does not hold a connection for ever.
+// Whoever is refused before their body is read holds no connection with it.
+func TestSecurityTheRestOfABodyThatNobodyReadsIsNotWaitedFor(t *testing.T) {
+	cfg, environ := config(t, false, t.TempDir(), "GATEHOUSE_SERVER_HEADER_TIMEOUT=1s")
+	a, err := app.Start(t.Context(), cfg, app.Options{Environ: environ})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop(t, a)
+	for _, path := range []string{"/v1/chat/completions", "/api/v1/apply", "/scim/v2/Users", "/nowhere"} {
+		c, err := net.Dial("tcp", a.Address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\nx", path)
+		_ = c.SetReadDeadline(time.Now().Add(15 * time.Second))
+		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: the connection is held", path)
+		}
+		_ = c.Close()
+	}
+}
+
 func TestSecurityASlowHeaderIsCut(t *testing.T) {
 	cfg, environ := config(t, false, t.TempDir(), "GATEHOUSE_SERVER_HEADER_TIMEOUT=1s")
 	a, err := app.Start(t.Context(), cfg, app.Options{Environ: environ})

@@ -7,15 +7,22 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gatehouse-ai/gatehouse/internal/gateway"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
 // front is what every request meets first on the main listener: the Host
-// allow-list (DNS rebinding) and paths that have one reading only.
-func front(hosts []string, next http.Handler) http.Handler {
+// allow-list (DNS rebinding) and paths that have one reading only. rest is how
+// long what nobody has read of a body may take to come: the server reads it
+// before it goes on with the connection, and a stranger could send the first
+// byte of one and no other.
+func front(hosts []string, rest time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			defer hurry(w, rest)
+		}
 		if !hostAllowed(hosts, r.Host) {
 			refuse(w, r, identity.CodeMisdirectedRequest, "this server does not answer for the host "+quoteHost(r.Host)+"; add it to server.allowedHosts")
 			return
@@ -26,6 +33,14 @@ func front(hosts []string, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// hurry asks the writer itself, which is the server's: http.ResponseController
+// would cost the gateway an allocation for every call.
+func hurry(w http.ResponseWriter, rest time.Duration) {
+	if d, ok := w.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = d.SetReadDeadline(time.Now().Add(rest)) // the connection is gone: nothing to wait for
+	}
 }
 
 // refuse answers in the form that the path's callers read: OpenAI's for the

@@ -8,10 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func TestSecurityAPathThatTwoReadersReadDifferentlyIsRefused(t *testing.T) {
-	h := front([]string{"localhost"}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
+	h := front([]string{"localhost"}, time.Second, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
 	for path, want := range map[string]int{
 		"/": 200, "/v1/models": 200, "/v1/models/a/b": 200, "/v1/models/a%2Fb": 200, "/api/v1/users/a@b.example": 200, "/api/v1/virtual-accounts/x/token:rotate": 200, "/v1/models/a..b": 200, "/v1/models/...": 200,
 		"//": 400, "/v1//models": 400, "/v1/.": 400, "/v1/..": 400, "/../v1": 400, "/./v1": 400,

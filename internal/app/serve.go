@@ -68,7 +68,7 @@ func (a *App) serve(context.Context) error {
 	mux.Handle("/scim/v2", a.scim) // scim.Root, written out for the walk of public routes
 	mux.Handle("/scim/v2/", a.scim)
 	console.Register(mux)
-	main := a.server(front(a.cfg.Server.Hosts(a.listeners.main.Addr().String()), mux))
+	main := a.server(front(a.cfg.Server.Hosts(a.listeners.main.Addr().String()), a.cfg.Server.HeaderTimeout, mux))
 	if a.cfg.Server.TLS.Cert != "" {
 		cert, err := newCertificate(a.cfg.Server.TLS.Cert, a.cfg.Server.TLS.Key)
 		if err != nil {
@@ -108,7 +108,7 @@ func (a *App) opsDoor(ops http.Handler) http.Handler {
 	if !settings.IsLoopback(a.cfg.Ops.Address) {
 		return ops
 	}
-	return front([]string{"localhost", "127.0.0.1", "::1"}, ops)
+	return front([]string{"localhost", "127.0.0.1", "::1"}, a.cfg.Server.HeaderTimeout, ops)
 }
 
 // server has no write deadline: a slow answer is not cut. Idle limits between
