@@ -18,6 +18,9 @@ import (
 // maxAnswer bounds what is read of an answer, in bytes.
 const maxAnswer = 64 << 20
 
+// maxProblem bounds what is read of the refusal of a stream, in bytes.
+const maxProblem = 64 << 10
+
 // Options are the settings of a Client.
 type Options struct {
 	// Token is sent as Authorization: Bearer.
@@ -128,36 +131,98 @@ type request struct {
 	body     []byte
 }
 
-func (c *Client) do(ctx context.Context, q request, into any) (http.Header, error) {
+func (c *Client) do(ctx context.Context, q request, into any) error {
 	req, err := c.request(ctx, &q)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	res, err := c.opt.HTTPClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+		return fmt.Errorf("client: %w", err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
-		return nil, fmt.Errorf("client: read the answer: %w", err)
+		return fmt.Errorf("client: read the answer: %w", err)
 	}
 	if len(data) > maxAnswer {
-		return nil, errors.New("client: the answer is too large")
+		return errors.New("client: the answer is too large")
 	}
 	if res.StatusCode/100 != 2 {
-		return nil, problem(res, data)
+		return problem(res, data)
 	}
-	switch out := into.(type) {
-	case nil:
-	case *[]byte:
-		*out = data
-	default:
-		if err := json.Unmarshal(data, into); err != nil {
-			return nil, fmt.Errorf("client: the answer is not what was expected: %w", err)
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("client: the answer is not what was expected: %w", err)
+	}
+	return nil
+}
+
+// all reads a list to its last page.
+func all[T any](ctx context.Context, c *Client, filter string, segments ...string) ([]T, error) {
+	var list []T
+	opt := ListOptions{Filter: filter, Limit: 500}
+	for {
+		var page struct {
+			Items      []T    `json:"items"`
+			NextCursor string `json:"nextCursor"`
+		}
+		if err := c.do(ctx, request{method: http.MethodGet, segments: segments, query: opt.query()}, &page); err != nil {
+			return nil, err
+		}
+		list = append(list, page.Items...)
+		if opt.Cursor = page.NextCursor; opt.Cursor == "" {
+			return list, nil
 		}
 	}
-	return res.Header, nil
+}
+
+func (c *Client) remove(ctx context.Context, query url.Values, segments ...string) error {
+	return c.do(ctx, request{method: http.MethodDelete, segments: segments, query: query}, nil)
+}
+
+// stream begins an answer of a media type that may be of any length.
+func (c *Client) stream(ctx context.Context, q request, form string) (io.ReadCloser, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	req, err := c.request(ctx, &q)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	req.Header.Set("Accept", form+", application/problem+json")
+	// http.Client's own timeout would end the answer too.
+	web := *c.opt.HTTPClient
+	if web.Timeout > 0 {
+		late := fmt.Errorf("client: the server has not begun to answer within %s", web.Timeout)
+		defer time.AfterFunc(web.Timeout, func() { cancel(late) }).Stop()
+		web.Timeout = 0
+	}
+	res, err := web.Do(req)
+	if err != nil {
+		cancel(nil)
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	body := &streamed{res.Body, cancel}
+	if media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); res.StatusCode == http.StatusOK && media == form {
+		return body, nil
+	}
+	defer func() { _ = body.Close() }()
+	data, _ := io.ReadAll(io.LimitReader(res.Body, maxProblem)) // what is cut short is no problem+json
+	return nil, problem(res, data)
+}
+
+// streamed lets go of its request with the last of the answer.
+type streamed struct {
+	io.ReadCloser
+	cancel context.CancelCauseFunc
+}
+
+// Close ends the answer, whole or not.
+func (s *streamed) Close() error {
+	defer s.cancel(nil)
+	return s.ReadCloser.Close()
 }
 
 func (c *Client) request(ctx context.Context, q *request) (*http.Request, error) {

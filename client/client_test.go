@@ -68,10 +68,6 @@ func TestRequestsAreWhatTheControlAPIExpects(t *testing.T) {
 		"delete": {func(c *client.Client) error {
 			return c.Delete(ctx, v1.KindTeam, "a", client.DeleteOptions{IfMatch: "*"})
 		}, ``, heard{Line: "DELETE /api/v1/teams/a", Match: "*"}},
-		"yaml": {
-			func(c *client.Client) error { _, err := c.GetYAML(ctx, v1.KindTeam, "a"); return err }, `kind: Team`,
-			heard{Line: "GET /api/v1/teams/a", Accept: "application/yaml"},
-		},
 		"user": {
 			func(c *client.Client) error { _, err := c.User(ctx, "ada+x@example.com"); return err }, `{}`,
 			heard{Line: "GET /api/v1/users/ada+x@example.com"},
@@ -117,14 +113,15 @@ func TestErrorsAreProblems(t *testing.T) {
 	}
 }
 
-func TestListReadsEveryPage(t *testing.T) {
+func TestListsAreReadToTheirLastPage(t *testing.T) {
+	var asked []string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next := `,"nextCursor":"c1"`
-		name := "a"
+		asked = append(asked, r.URL.RequestURI())
+		next, name := `,"nextCursor":"c1"`, "a"
 		if r.URL.Query().Get("cursor") == "c1" {
 			next, name = "", "b"
 		}
-		_, _ = fmt.Fprintf(w, `{"items":[{"apiVersion":"gatehouse.dev/v1","kind":"Team","metadata":{"name":%q,"uid":"u","resourceVersion":"1"}}],"total":2%s}`, name, next)
+		_, _ = fmt.Fprintf(w, `{"items":[{"apiVersion":"gatehouse.dev/v1","kind":"Team","metadata":{"name":%q,"uid":"u","resourceVersion":"1"},"email":%[1]q}],"total":2%s}`, name, next)
 	}))
 	defer s.Close()
 	c, err := client.New(s.URL, client.Options{})
@@ -134,6 +131,22 @@ func TestListReadsEveryPage(t *testing.T) {
 	list, err := c.List(context.Background(), v1.KindTeam, "kind pr")
 	if err != nil || len(list) != 2 || list[1].Meta().Name != "b" {
 		t.Fatalf("%v %v", list, err)
+	}
+	people, err := c.Users(context.Background(), "active eq true")
+	if err != nil || len(people) != 2 || people[1].Email != "b" {
+		t.Fatalf("%v %v", people, err)
+	}
+	tokens, err := c.MyTokens(context.Background())
+	if err != nil || len(tokens) != 2 {
+		t.Fatalf("%v %v", tokens, err)
+	}
+	want := []string{
+		"/api/v1/teams?filter=kind+pr&limit=500", "/api/v1/teams?cursor=c1&filter=kind+pr&limit=500",
+		"/api/v1/users?filter=active+eq+true&limit=500", "/api/v1/users?cursor=c1&filter=active+eq+true&limit=500",
+		"/api/v1/me/tokens?limit=500", "/api/v1/me/tokens?cursor=c1&limit=500",
+	}
+	if d := cmp.Diff(want, asked); d != "" {
+		t.Error(d)
 	}
 }
 

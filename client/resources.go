@@ -58,7 +58,7 @@ func (c *Client) ApplyYAML(ctx context.Context, manifests []byte, opt ApplyOptio
 		manifests = []byte{}
 	}
 	out := &ApplyResult{}
-	_, err := c.do(ctx, request{method: http.MethodPost, segments: []string{"apply"}, query: q, form: formYAML, body: manifests}, out)
+	err := c.do(ctx, request{method: http.MethodPost, segments: []string{"apply"}, query: q, form: formYAML, body: manifests}, out)
 	return out, err
 }
 
@@ -74,7 +74,7 @@ func (c *Client) Apply(ctx context.Context, documents []json.RawMessage, opt App
 		return nil, err
 	}
 	out := &ApplyResult{}
-	_, err = c.do(ctx, request{method: http.MethodPost, segments: []string{"apply"}, form: formJSON, body: body}, out)
+	err = c.do(ctx, request{method: http.MethodPost, segments: []string{"apply"}, form: formJSON, body: body}, out)
 	return out, err
 }
 
@@ -84,20 +84,11 @@ func (c *Client) Get(ctx context.Context, kind v1.Kind, name string) (v1.Resourc
 	if r == nil {
 		return nil, fmt.Errorf("client: this version does not know the kind %q", kind)
 	}
-	_, err := c.do(ctx, request{method: http.MethodGet, segments: []string{kind.Plural(), name}}, r)
+	err := c.do(ctx, request{method: http.MethodGet, segments: []string{kind.Plural(), name}}, r)
 	if err != nil {
 		return nil, err
 	}
 	return r, nil
-}
-
-// GetYAML reads one resource as YAML.
-func (c *Client) GetYAML(ctx context.Context, kind v1.Kind, name string) ([]byte, error) {
-	var text []byte
-	_, err := c.do(ctx, request{
-		method: http.MethodGet, segments: []string{kind.Plural(), name}, header: http.Header{"Accept": {formYAML}},
-	}, &text)
-	return text, err
 }
 
 // PutOptions say how one resource is written.
@@ -121,7 +112,7 @@ func (c *Client) Put(ctx context.Context, kind v1.Kind, name string, document js
 	if opt.Create {
 		h.Set("If-None-Match", "*")
 	}
-	_, err := c.do(ctx, request{
+	err := c.do(ctx, request{
 		method: http.MethodPut, segments: []string{kind.Plural(), name}, query: takeOver(opt.TakeOver), header: h, form: formJSON, body: document,
 	}, r)
 	if err != nil {
@@ -158,10 +149,9 @@ type DeleteOptions struct {
 
 // Delete removes one resource.
 func (c *Client) Delete(ctx context.Context, kind v1.Kind, name string, opt DeleteOptions) error {
-	_, err := c.do(ctx, request{
+	return c.do(ctx, request{
 		method: http.MethodDelete, segments: []string{kind.Plural(), name}, query: takeOver(opt.TakeOver), header: conditions(opt.IfMatch),
 	}, nil)
-	return err
 }
 
 // ListOptions choose a page.
@@ -206,7 +196,7 @@ func (c *Client) ListPage(ctx context.Context, kind v1.Kind, opt ListOptions) (*
 	if v1.New(kind) == nil {
 		return nil, fmt.Errorf("client: this version does not know the kind %q", kind)
 	}
-	if _, err := c.do(ctx, request{method: http.MethodGet, segments: []string{kind.Plural()}, query: opt.query()}, &raw); err != nil {
+	if err := c.do(ctx, request{method: http.MethodGet, segments: []string{kind.Plural()}, query: opt.query()}, &raw); err != nil {
 		return nil, err
 	}
 	p := &Page{Total: raw.Total, NextCursor: raw.NextCursor}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -14,18 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/gatehouse-ai/gatehouse/client"
 	"github.com/gatehouse-ai/gatehouse/internal/auditchain"
 )
 
 const (
 	auditExportPath = "/api/v1/audit/export"
-	auditMedia      = "application/jsonl"
-	// auditWait is how long a server may take to begin its answer; the answer
-	// itself is as long as the audit.
-	auditWait  = time.Minute
-	maxKeyFile = 64 << 10
-	maxProblem = 64 << 10
+	maxKeyFile      = 64 << 10
 )
 
 func newAudit(p process) *cobra.Command {
@@ -172,47 +165,14 @@ func openAudit(ctx context.Context, r *remote, source string) (io.ReadCloser, er
 	return f, nil
 }
 
-// fetchAudit begins the export of a server. It is not done with a
-// client.Client, which reads an answer whole.
+// fetchAudit begins the export of a server, which may be named by the export's
+// own URL too.
 func fetchAudit(ctx context.Context, r *remote, source string) (io.ReadCloser, error) {
-	base := strings.TrimSuffix(strings.TrimRight(source, "/"), auditExportPath)
-	token, err := r.token()
+	server, err := r.at(strings.TrimSuffix(strings.TrimRight(source, "/"), auditExportPath), "")
 	if err != nil {
 		return nil, err
 	}
-	// The client knows where a token may be sent.
-	if _, err := client.New(base, client.Options{}); err != nil {
-		return nil, usagef("%s", strings.TrimPrefix(err.Error(), "client: "))
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(base, "/")+auditExportPath, nil)
-	if err != nil {
-		return nil, usagef("%v", err)
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("Accept", auditMedia+", application/problem+json")
-	req.Header.Set("User-Agent", "gatehouse/"+version())
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: auditWait, TLSHandshakeTimeout: auditWait, DisableKeepAlives: true}
-	web := &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	res, err := web.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	// A web page is a proxy's, or the console's of a server without the export.
-	page := strings.HasPrefix(res.Header.Get("Content-Type"), "text/html")
-	if res.StatusCode == http.StatusOK && !page {
-		return res.Body, nil
-	}
-	defer res.Body.Close() //nolint:errcheck // read only
-	b, _ := io.ReadAll(io.LimitReader(res.Body, maxProblem))
-	answer := &client.Problem{}
-	if json.Unmarshal(b, answer) != nil || answer.Code == "" {
-		*answer = client.Problem{Code: "unexpected_answer", Detail: "the server answered " + res.Status + ", which is not an answer of Gatehouse's control API"}
-	}
-	answer.Status = res.StatusCode
-	return nil, answer
+	return server.ExportAudit(ctx, 0)
 }
 
 // printAudit prints the summary, and to standard error what a reader of the

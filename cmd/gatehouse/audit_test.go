@@ -216,6 +216,7 @@ func TestAuditVerifySaysWhatTheServerRefused(t *testing.T) {
 			_, _ = w.Write([]byte("<!doctype html>"))
 		}, "(200 unexpected_answer)"},
 		"cut off": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/jsonl")
 			w.Header().Set("Content-Length", "1000")
 			_, _ = w.Write([]byte("{"))
 		}, "unexpected EOF"},

@@ -41,20 +41,26 @@ func addRemote(c *cobra.Command, p process) *remote {
 
 // connect returns a client of the server with the caller's token.
 func (r *remote) connect() (*client.Client, error) {
-	token, err := r.token()
-	if err != nil {
-		return nil, err
-	}
-	raw, form := r.url, "--url"
+	raw, form := r.url, "--url: "
 	if raw == "" {
-		raw, form = r.p.env("GATEHOUSE_URL"), "GATEHOUSE_URL"
+		raw, form = r.p.env("GATEHOUSE_URL"), "GATEHOUSE_URL: "
 	}
 	if raw == "" {
 		raw = defaultURL
 	}
+	return r.at(raw, form)
+}
+
+// at returns a client of the server at a URL; form says where a wrong one was
+// written.
+func (r *remote) at(raw, form string) (*client.Client, error) {
+	token, err := r.token()
+	if err != nil {
+		return nil, err
+	}
 	c, err := client.New(raw, client.Options{Token: token, UserAgent: "gatehouse/" + version()})
 	if err != nil {
-		return nil, usagef("%s: %s", form, strings.TrimPrefix(err.Error(), "client: "))
+		return nil, usagef("%s%s", form, strings.TrimPrefix(err.Error(), "client: "))
 	}
 	return c, nil
 }
