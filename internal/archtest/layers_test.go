@@ -47,12 +47,14 @@ func rooms() []room {
 		{prefix: "internal/gateway", floor: 3, peers: []string{"internal/gateway"}},
 		{prefix: "internal/control", floor: 3, peers: []string{"internal/control"}},
 		{prefix: "internal/store", floor: 3, peers: []string{"internal/store"}},
+		{prefix: "internal/store/storetest", floor: 3.1},
 		{prefix: "internal/console", floor: 4},
 		{prefix: "internal/devidp", floor: 4},
 		{prefix: "internal/app/settings", floor: 4},
 		{prefix: "internal/app", floor: 5, peers: []string{"internal/app"}},
 		{prefix: "client", floor: 0.5, libraries: none},
 		{prefix: "internal/testkit/testlog", floor: 0, libraries: none},
+		{prefix: "internal/testkit/testcert", floor: 0, libraries: none},
 		{prefix: "internal/testkit", floor: 6, peers: []string{"internal/testkit"}},
 		{prefix: "cmd", floor: 6, peers: []string{"cmd"}},
 		{prefix: "internal/archtest", floor: 7},
@@ -137,7 +139,7 @@ func forbiddenPair(from, to string) string {
 		return "client is for programs outside"
 	case to == "internal/app/settings" && from != "internal/app" && from != "cmd" && from != "internal/testkit":
 		return "settings are read by app alone"
-	case strings.HasPrefix(to, "internal/testkit/") && from != "internal/testkit":
+	case strings.HasPrefix(to, "internal/testkit/") && from != "internal/testkit" && from != "internal/store/storetest":
 		return "it is for tests"
 	}
 	return ""
@@ -147,7 +149,7 @@ func forbiddenPair(from, to string) string {
 func mayUse(from room, imp string) string {
 	standard := !strings.Contains(strings.SplitN(imp, "/", 2)[0], ".")
 	if standard {
-		if imp == "database/sql" && from.prefix != "internal/store" {
+		if imp == "database/sql" && from.prefix != "internal/store" && from.prefix != "internal/store/storetest" {
 			return "SQL is the store's"
 		}
 		return ""
@@ -188,6 +190,10 @@ func TestLayeringRefusesWhatItShould(t *testing.T) {
 		{"api/v1", "internal/identity", false},
 		{"internal/app", "internal/gateway", true},
 		{"internal/gateway", "internal/app", false},
+		{"internal/gateway", "internal/testkit/testcert", false},
+		{"internal/store/postgres", "internal/testkit/testcert", false},
+		{"internal/store/storetest/pgserver", "internal/testkit/testcert", true},
+		{"internal/testkit/real", "internal/testkit/testcert", true},
 	} {
 		got := mayImport(t, roomOf(t, c.from), module+"/"+c.imp)
 		if (got == "") != c.allowed {

@@ -2,18 +2,10 @@ package keyring
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,31 +13,14 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
+
+	"github.com/gatehouse-ai/gatehouse/internal/testkit/testcert"
 )
 
 // authority makes a CA and a certificate for 127.0.0.1 signed by it.
-func authority(t *testing.T, name string) (caPEM []byte, server tls.Certificate) {
-	t.Helper()
-	caKey, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "leaf"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}), tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+func authority(name string) (caPEM []byte, server tls.Certificate) {
+	ca := testcert.NewCA(name)
+	return ca.PEM, ca.Server(1, "127.0.0.1").TLS()
 }
 
 type tlsIdP struct {
@@ -80,11 +55,11 @@ func newTLSIdP(t *testing.T) *tlsIdP {
 
 func TestSecurityACAIsTrustedForItsProviderAlone(t *testing.T) {
 	i := newTLSIdP(t)
-	ca, cert := authority(t, "Acme test CA")
+	ca, cert := authority("Acme test CA")
 	i.serve(cert, "a1")
 	r := New(Options{})
 	defer r.Close()
-	other, _ := authority(t, "Another CA")
+	other, _ := authority("Another CA")
 	r.Reconcile([]Source{
 		{UID: "u1", Name: "with", Issuer: i.URL, CAPEM: ca},
 		{UID: "u2", Name: "without", Issuer: i.URL},
@@ -110,7 +85,7 @@ func TestSecurityACAIsTrustedForItsProviderAlone(t *testing.T) {
 
 func TestAChangedCAFileCountsFromTheNextFetch(t *testing.T) {
 	i := newTLSIdP(t)
-	first, cert := authority(t, "first")
+	first, cert := authority("first")
 	i.serve(cert, "a1")
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	write := func(pem []byte) {
@@ -124,7 +99,7 @@ func TestAChangedCAFileCountsFromTheNextFetch(t *testing.T) {
 	r.Reconcile([]Source{{UID: "u1", Name: "acme", JWKSURLs: []string{i.URL + "/jwks"}, CAFile: file}})
 	wantKnown(t, r, "a1")
 
-	second, cert := authority(t, "second")
+	second, cert := authority("second")
 	i.serve(cert, "a1", "b2")
 	write(second)
 	wantKnown(t, r, "b2")
@@ -135,7 +110,7 @@ func TestAChangedCAFileCountsFromTheNextFetch(t *testing.T) {
 
 func TestSecurityACARemovedFromTheFileIsTrustedNoLonger(t *testing.T) {
 	i := newTLSIdP(t)
-	first, cert := authority(t, "first")
+	first, cert := authority("first")
 	i.serve(cert, "a1")
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(file, first, 0o600); err != nil {
@@ -145,7 +120,7 @@ func TestSecurityACARemovedFromTheFileIsTrustedNoLonger(t *testing.T) {
 	defer r.Close()
 	r.Reconcile([]Source{{UID: "u1", Name: "acme", JWKSURLs: []string{i.URL + "/jwks"}, CAFile: file}})
 	wantKnown(t, r, "a1")
-	second, _ := authority(t, "second")
+	second, _ := authority("second")
 	if err := os.WriteFile(file, second, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +134,7 @@ func TestSecurityACARemovedFromTheFileIsTrustedNoLonger(t *testing.T) {
 
 func TestSecurityAPublicIssuerCannotSendUsToLoopback(t *testing.T) {
 	i := newTLSIdP(t)
-	_, cert := authority(t, "x")
+	_, cert := authority("x")
 	i.serve(cert, "a1")
 	p := Source{Issuer: "https://idp.example"}.policy()
 	if p.AllowLoopback {

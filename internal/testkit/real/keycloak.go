@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-ai/gatehouse/internal/testkit/testcert"
 )
 
 // KeycloakOptions says how a Keycloak is to be started.
@@ -28,7 +30,7 @@ type KeycloakServer struct {
 	home   string
 	port   int
 	java   string
-	ca     authority
+	ca     *testcert.CA // nil on plain http
 	client *http.Client
 	proc   *process
 }
@@ -89,9 +91,11 @@ func layKeycloakHome(t testing.TB, home, dist, template string) {
 
 func (k *KeycloakServer) newCA(t testing.TB) {
 	t.Helper()
-	k.ca = newAuthority(t)
-	k.ca.write(t, filepath.Join(k.home, "server.crt"), filepath.Join(k.home, "server.key"))
-	k.client = newClient(t, &http.Transport{TLSClientConfig: &tls.Config{RootCAs: k.ca.pool()}})
+	k.ca = testcert.NewCA("Keycloak of a test")
+	if err := k.ca.Server(1, "127.0.0.1", "localhost").Write(filepath.Join(k.home, "server.crt"), filepath.Join(k.home, "server.key")); err != nil {
+		t.Fatal(err)
+	}
+	k.client = newClient(t, &http.Transport{TLSClientConfig: &tls.Config{RootCAs: k.ca.Pool()}})
 }
 
 // Start starts a stopped server again on the same port, with the data and keys
@@ -138,7 +142,12 @@ func (k *KeycloakServer) RestartWithNewCA(t testing.TB) {
 func (k *KeycloakServer) Issuer() string { return k.URL + "/realms/gatehouse" }
 
 // CAPEM is the CA certificate to trust; nil on plain http.
-func (k *KeycloakServer) CAPEM() []byte { return k.ca.caPEM }
+func (k *KeycloakServer) CAPEM() []byte {
+	if k.ca == nil {
+		return nil
+	}
+	return k.ca.PEM
+}
 
 // HTTPClient trusts the server's CA and follows no redirect.
 func (k *KeycloakServer) HTTPClient() *http.Client { return k.client }

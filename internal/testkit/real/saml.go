@@ -2,17 +2,11 @@ package real
 
 import (
 	"bytes"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	_ "embed"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"html"
 	"io"
-	"math/big"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -23,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-ai/gatehouse/internal/testkit/testcert"
 )
 
 //go:embed saml-idp.mjs
@@ -61,9 +57,9 @@ func SAMLP(t testing.TB, opts SAMLOptions) *SAMLServer {
 	if err := os.WriteFile(filepath.Join(dir, "saml-idp.mjs"), []byte(samlIDPScript), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	key, cert := samlKeyPair(t)
+	pair := testcert.RSA("samlp")
 	rig, err := json.Marshal(map[string]any{
-		"port": port, "issuer": s.EntityID(), "key": key, "cert": cert, "acs": opts.ACSURL, "slo": opts.SLOURL, "sp": opts.EntityID, "spCert": opts.SPCertificate,
+		"port": port, "issuer": s.EntityID(), "key": string(pair.Key), "cert": string(pair.Cert), "acs": opts.ACSURL, "slo": opts.SLOURL, "sp": opts.EntityID, "spCert": opts.SPCertificate,
 		"user": map[string]any{"nameID": opts.NameID, "attributes": opts.Attributes}, "options": opts.Options,
 	})
 	if err != nil {
@@ -109,25 +105,6 @@ func (s *SAMLServer) SignIn(t testing.TB, target string, form map[string]string)
 	status, body := send(t, s.client, target, form)
 	_, fields := htmlForm(body)
 	return status, fields
-}
-
-// samlKeyPair makes an RSA key and a self-signed certificate, in PEM.
-func samlKeyPair(t testing.TB) (key, cert string) {
-	t.Helper()
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "samlp"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(k)})),
-		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 func send(t testing.TB, client *http.Client, target string, form map[string]string) (int, []byte) {
