@@ -33,23 +33,14 @@ spec: {subjects: [virtual-account:chief], role: tenant-admin, resources: [tenant
 	if res := g.Do(t, testkit.Request{Path: "/api/v1/me", Token: g.Admin}); res.Status != http.StatusUnauthorized {
 		t.Errorf("with an admin the one-time token gets %d, want 401", res.Status)
 	}
-	deadline := time.Now().Add(5 * time.Second)
-	for _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist); _, err = os.Stat(file) {
-		if time.Now().After(deadline) {
-			t.Fatal("the file of the one-time token is still there")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	audit := func() bool {
+	eventually(t, 5*time.Second, "the file of the one-time token is gone", func() bool {
+		_, err := os.Stat(file)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	eventually(t, 5*time.Second, "the one-time token is revoked", func() bool {
 		res := g.Do(t, testkit.Request{Path: "/api/v1/audit?limit=20", Token: token.Token})
 		return strings.Contains(res.Body, "token.revoke")
-	}
-	for !audit() {
-		if time.Now().After(deadline) {
-			t.Fatal("the one-time token was not revoked")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	})
 	res := g.Do(t, testkit.Request{Method: http.MethodDelete, Path: "/api/v1/role-bindings/chief?takeOver=true", Token: token.Token})
 	if res.Status != http.StatusNoContent && res.Status != http.StatusOK {
 		t.Fatalf("removing the only admin: %d %s", res.Status, res.Body)

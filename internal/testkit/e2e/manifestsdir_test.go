@@ -36,11 +36,6 @@ func live(t *testing.T, g *testkit.Gatehouse, token, name string, want int) time
 	return eventually(t, time.Second, fmt.Sprintf("team %s is answered with %d", name, want), func() bool { return teamStatus(t, g, token, name) == want })
 }
 
-func ops(t *testing.T, g *testkit.Gatehouse, path string) string {
-	t.Helper()
-	return send(t, http.MethodGet, g.OpsURL()+path, "", "").body
-}
-
 func TestAFolderOfManifestsIsLiveWithinASecondAndNeedsNoDatabase(t *testing.T) {
 	dir := t.TempDir()
 	g, admin := fromFolder(t, dir)

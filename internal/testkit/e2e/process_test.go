@@ -38,9 +38,9 @@ func TestAStopLetsRunningStreamsFinishAndTakesNothingNew(t *testing.T) {
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 900*time.Millisecond, "/readyz says no first", func() bool { return status(s.opsURL+"/readyz") == 503 })
-	if got := status(s.url + "/readyz"); got != 503 {
-		t.Errorf("the main listener's /readyz: %d", got)
+	eventually(t, 900*time.Millisecond, "/readyz says no first", func() bool { return send(t, http.MethodGet, s.opsURL+"/readyz", "", "").status == 503 })
+	if got := send(t, http.MethodGet, s.url+"/readyz", "", ""); got.status != 503 {
+		t.Errorf("the main listener's /readyz: %d", got.status)
 	}
 	mustContain(t, "/readyz", send(t, http.MethodGet, s.opsURL+"/readyz", "", "").body, "draining")
 	if res := chat(t, s.url, token, "slow/small"); res.status != 200 {

@@ -1,6 +1,6 @@
 //go:build real
 
-package e2e_test
+package e2e
 
 import (
 	"fmt"
@@ -29,8 +29,8 @@ func azure(t *testing.T, v *real.Server) *witness {
 	})
 }
 
-// person is what an issuer says of somebody.
-func person(name string) map[string]any {
+// claimsOf is what an issuer says of somebody.
+func claimsOf(name string) map[string]any {
 	return map[string]any{"person": name, "email": name + "@example.com", "email_verified": true}
 }
 
@@ -84,7 +84,7 @@ spec:
 	bot := accountToken(t, g, "booking-bot")
 	tokens := map[string]string{"bot": bot}
 	for _, name := range []string{"ada", "ben", "eve"} {
-		p.SetClaims(t, person(name))
+		p.SetClaims(t, claimsOf(name))
 		tokens[name] = p.ClientToken(t, "gatehouse")
 	}
 	eventually(t, 10*time.Second, "the company's keys are there", func() bool {

@@ -1,13 +1,12 @@
 //go:build real
 
-package e2e_test
+package e2e
 
 import (
 	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -21,22 +20,6 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/testkit"
 )
-
-// eventually asks until it is so, and fails the test when the limit passes
-// first: what is waited for here happens in other processes.
-func eventually(t *testing.T, limit time.Duration, what string, so func() bool) time.Duration {
-	t.Helper()
-	began := time.Now()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for !so() {
-		if time.Since(began) > limit {
-			t.Fatalf("not within %v: %s", limit, what)
-		}
-		<-tick.C
-	}
-	return time.Since(began)
-}
 
 // wantStatus fails the test where an answer has another status, and returns it.
 func wantStatus(t *testing.T, what string, res testkit.Response, status int) testkit.Response {
@@ -71,15 +54,8 @@ func wantUnavailable(t *testing.T, what string, res testkit.Response) {
 // accountToken makes a token of a virtual account.
 func accountToken(t *testing.T, g *testkit.Gatehouse, account string) string {
 	t.Helper()
-	res := wantStatus(t, "token of "+account, g.Do(t, testkit.Request{
-		Path: "/api/v1/virtual-accounts/" + account + "/tokens", Token: g.Admin, Body: `{"name":"e2e"}`,
-	}), http.StatusCreated)
-	var made struct{ Token string }
-	res.JSON(t, &made)
-	if made.Token == "" {
-		t.Fatalf("no token in %s", res.Body)
-	}
-	return made.Token
+	secret, _ := newToken(t, g.URL(), g.Admin, "/api/v1/virtual-accounts/"+account+"/tokens", `{"name":"e2e"}`)
+	return secret
 }
 
 // me is who a token is.
@@ -116,40 +92,20 @@ func explain(t *testing.T, g *testkit.Gatehouse, token, model string) (allowed b
 	return out.Allowed, text.String()
 }
 
-// readyz is the operator's /readyz.
-func readyz(t *testing.T, g *testkit.Gatehouse) (status int, body string) {
-	t.Helper()
-	return get(t, g.OpsURL()+"/readyz")
-}
-
-func get(t *testing.T, address string) (status int, body string) {
-	t.Helper()
-	res, err := http.Get(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, string(b)
-}
-
 // wantDegraded waits until /readyz names an identity provider, and asks for 200
 // all the same: requests are served.
 func wantDegraded(t *testing.T, g *testkit.Gatehouse, provider string) {
 	t.Helper()
 	eventually(t, 10*time.Second, "/readyz names "+provider, func() bool {
-		status, body := readyz(t, g)
-		if status != http.StatusOK {
-			t.Fatalf("/readyz: %d %s", status, body)
+		ready := send(t, http.MethodGet, g.OpsURL()+"/readyz", "", "")
+		if ready.status != http.StatusOK {
+			t.Fatalf("/readyz: %d %s", ready.status, ready.body)
 		}
 		var report struct {
 			Degradations []struct{ Part, Name, Message string }
 		}
-		if err := json.Unmarshal([]byte(body), &report); err != nil {
-			t.Fatalf("/readyz: %v: %s", err, body)
+		if err := json.Unmarshal([]byte(ready.body), &report); err != nil {
+			t.Fatalf("/readyz: %v: %s", err, ready.body)
 		}
 		for _, d := range report.Degradations {
 			if d.Part == "identity-provider" && d.Name == provider && d.Message != "" {
@@ -163,8 +119,7 @@ func wantDegraded(t *testing.T, g *testkit.Gatehouse, provider string) {
 // metric is one series of the operator's /metrics.
 func metric(t *testing.T, g *testkit.Gatehouse, series string) float64 {
 	t.Helper()
-	_, body := get(t, g.OpsURL()+"/metrics")
-	lines := bufio.NewScanner(strings.NewReader(body))
+	lines := bufio.NewScanner(strings.NewReader(ops(t, g, "/metrics")))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		if value, ok := strings.CutPrefix(lines.Text(), series+" "); ok {
