@@ -1,8 +1,6 @@
 package h1
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,118 +20,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// never is an Otherwise that nothing may reach.
-type never struct{ t *testing.T }
-
-func (n never) RoundTrip(r *http.Request) (*http.Response, error) {
-	n.t.Errorf("%s %s went the other way", r.Method, r.URL)
-	return nil, errors.New("the other way")
-}
-
-// dials counts the connections that were opened.
-type dials struct{ n atomic.Int32 }
-
-func (d *dials) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	d.n.Add(1)
-	var nd net.Dialer
-	return nd.DialContext(ctx, network, addr)
-}
-
-func transport(t *testing.T, opt Options) (*Transport, *dials) {
-	t.Helper()
-	d := &dials{}
-	if opt.Dial == nil {
-		opt.Dial = d.dial
-	}
-	if opt.Otherwise == nil {
-		opt.Otherwise = never{t}
-	}
-	tr := New(opt)
-	t.Cleanup(tr.CloseIdleConnections)
-	return tr, d
-}
-
-// script is a server that answers each connection's requests by the handler
-// given: it sees the parsed request and writes raw bytes. Returning false
-// closes the connection.
-func script(t *testing.T, handle func(n int, r *http.Request, body string, c net.Conn) bool) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var open []net.Conn
-	var n atomic.Int32
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			open = append(open, c)
-			mu.Unlock()
-			wg.Go(func() {
-				defer func() { _ = c.Close() }()
-				br := bufio.NewReader(c)
-				for {
-					r, err := http.ReadRequest(br)
-					if err != nil {
-						return
-					}
-					body, err := io.ReadAll(r.Body)
-					if err != nil || !handle(int(n.Add(1)), r, string(body), c) {
-						return
-					}
-				}
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		mu.Lock()
-		for _, c := range open {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return "http://" + ln.Addr().String()
-}
-
-func post(ctx context.Context, url, body string) *http.Request {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		panic(err)
-	}
-	return r
-}
-
-// got is what a request comes to.
-type got struct {
-	Status int
-	Body   string
-	Err    string
-}
-
-func do(tr http.RoundTripper, r *http.Request) got {
-	resp, err := tr.RoundTrip(r)
-	if err != nil {
-		return got{Err: err.Error()}
-	}
-	defer func() { _ = resp.Body.Close() }()
-	b, err := io.ReadAll(resp.Body)
-	g := got{Status: resp.StatusCode, Body: string(b)}
-	if err != nil {
-		g.Err = err.Error()
-	}
-	return g
-}
-
-const okay = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 func TestAnswersAreReadAsNetHTTPReadsThem(t *testing.T) {
 	for name, answer := range map[string]string{
@@ -268,16 +154,6 @@ func TestSecurityNothingSmugglesASecondRequest(t *testing.T) {
 	}
 }
 
-type closes struct {
-	io.Reader
-	closed *bool
-}
-
-func (c *closes) Close() error {
-	*c.closed = true
-	return nil
-}
-
 func TestWhatDoesNotSuitGoesToNetHTTP(t *testing.T) {
 	url := script(t, func(_ int, r *http.Request, body string, c net.Conn) bool {
 		_, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
@@ -298,37 +174,6 @@ func TestWhatDoesNotSuitGoesToNetHTTP(t *testing.T) {
 	}
 	if dialled.n.Load() != 0 {
 		t.Error("they went this way")
-	}
-}
-
-// interrupter is a context that does what the gateway's own does.
-type interrupter struct {
-	context.Context
-	mu  sync.Mutex
-	cut func()
-}
-
-func (i *interrupter) Attach(f func()) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.cut = f
-}
-
-func (i *interrupter) Detach() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	had := i.cut != nil
-	i.cut = nil
-	return had
-}
-
-func (i *interrupter) end(cancel func()) {
-	cancel()
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.cut != nil {
-		i.cut()
-		i.cut = nil
 	}
 }
 
@@ -479,27 +324,15 @@ func TestThePolicyIsAskedBeforeAnythingIsDialled(t *testing.T) {
 // The answer of a server that does not wait for the request's end is read all
 // the same, and what stays unread of the connection is not used again.
 func TestAnEarlyRefusalIsRead(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.CopyN(&bytes.Buffer{}, c, 10)
-			_, _ = io.WriteString(c, "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
-			_ = c.(*net.TCPConn).CloseWrite()
-			_, _ = io.Copy(io.Discard, c)
-			_ = c.Close()
-		}
-	}()
+	address := listen(t, func(c net.Conn) {
+		_, _ = io.CopyN(io.Discard, c, 10)
+		_, _ = io.WriteString(c, "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
+		_ = c.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, c)
+	})
 	tr, _ := transport(t, Options{})
 	for range 3 {
-		if g := do(tr, post(t.Context(), "http://"+ln.Addr().String(), strings.Repeat("a", SmallBody))); g != (got{413, "no", ""}) {
+		if g := do(tr, post(t.Context(), "http://"+address, strings.Repeat("a", SmallBody))); g != (got{413, "no", ""}) {
 			t.Errorf("%+v", g)
 		}
 	}

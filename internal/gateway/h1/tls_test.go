@@ -1,7 +1,6 @@
 package h1
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -19,88 +18,11 @@ import (
 	"time"
 )
 
-// tlsScript is a script over TLS.
-func tlsScript(t *testing.T, protos []string, handle func(n int, r *http.Request, c *tls.Conn, raw *grouped) bool) (string, *tls.Config) {
-	t.Helper()
-	srv := httptest.NewUnstartedServer(nil)
-	srv.StartTLS()
-	cert := srv.TLS.Certificates[0]
-	client := srv.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
-	srv.Close()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var open []net.Conn
-	var n atomic.Int32
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			open = append(open, c)
-			mu.Unlock()
-			wg.Go(func() {
-				defer c.Close()
-				g := &grouped{Conn: c}
-				tc := tls.Server(g, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: protos, DynamicRecordSizingDisabled: true})
-				br := bufio.NewReader(tc)
-				for {
-					r, err := http.ReadRequest(br)
-					if err != nil {
-						return
-					}
-					_, _ = io.Copy(io.Discard, r.Body)
-					if !handle(int(n.Add(1)), r, tc, g) {
-						return
-					}
-				}
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		mu.Lock()
-		for _, c := range open {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return "https://" + ln.Addr().String(), client
-}
-
-// grouped holds writes back until flush, so that several records leave in one segment.
-type grouped struct {
-	net.Conn
-	hold bool
-	buf  []byte
-}
-
-func (g *grouped) Write(b []byte) (int, error) {
-	if g.hold {
-		g.buf = append(g.buf, b...)
-		return len(b), nil
-	}
-	return g.Conn.Write(b)
-}
-
-func (g *grouped) flush() {
-	g.hold = false
-	_ = g.SetWriteDeadline(time.Time{})
-	_, _ = g.Conn.Write(g.buf)
-	g.buf = nil
-}
-
 const readerPoison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
 
 // Bytes after the answer in a TLS record of their own, in the same segment.
 func TestSecurityASecondTLSRecordIsNobodysAnswer(t *testing.T) {
-	url, cfg := tlsScript(t, nil, func(n int, _ *http.Request, c *tls.Conn, raw *grouped) bool {
+	url, cfg := tlsScript(t, func(n int, c *tls.Conn, raw *grouped) bool {
 		if n == 1 {
 			raw.hold = true
 			_, _ = io.WriteString(c, okay)
@@ -123,7 +45,7 @@ func TestSecurityASecondTLSRecordIsNobodysAnswer(t *testing.T) {
 // the buffer.
 func TestSecurityTheRestOfATLSRecordIsNobodysAnswer(t *testing.T) {
 	big := strings.Repeat("b", 9000)
-	url, cfg := tlsScript(t, nil, func(n int, _ *http.Request, c *tls.Conn, raw *grouped) bool {
+	url, cfg := tlsScript(t, func(n int, c *tls.Conn, raw *grouped) bool {
 		if n == 1 {
 			_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(big))
 			_, _ = io.WriteString(c, big+readerPoison)
@@ -157,7 +79,7 @@ func TestATLSFarewellEndsTheConnection(t *testing.T) {
 	for _, same := range []bool{true, false} {
 		t.Run(fmt.Sprint(same), func(t *testing.T) {
 			sent := make(chan struct{}, 8)
-			url, cfg := tlsScript(t, nil, func(n int, _ *http.Request, c *tls.Conn, raw *grouped) bool {
+			url, cfg := tlsScript(t, func(n int, c *tls.Conn, raw *grouped) bool {
 				raw.hold = same
 				_, _ = io.WriteString(c, okay)
 				_ = c.CloseWrite()
@@ -270,37 +192,19 @@ func TestAProviderThatSpeaksHTTP2AloneIsAskedTheOtherWay(t *testing.T) {
 
 // The provider answers after the header and reads nothing of the body.
 func TestAnAnswerIsReadThoughTheRequestIsNot(t *testing.T) {
-	lc := net.ListenConfig{}
-	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	quit := make(chan struct{})
-	defer close(quit)
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
-			wg.Go(func() {
-				defer c.Close()
-				_, _ = c.Read(make([]byte, 64))
-				_, _ = io.WriteString(c, "HTTP/1.1 429 Slow\r\nContent-Length: 2\r\n\r\nno")
-				<-quit
-			})
-		}
+	address := listen(t, func(c net.Conn) {
+		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
+		_, _ = c.Read(make([]byte, 64))
+		_, _ = io.WriteString(c, "HTTP/1.1 429 Slow\r\nContent-Length: 2\r\n\r\nno")
+		<-quit
 	})
-	defer ln.Close()
+	defer close(quit)
 	theirs := &http.Transport{}
 	defer theirs.CloseIdleConnections()
 	for name, rt := range map[string]http.RoundTripper{"net/http": theirs, "h1": func() http.RoundTripper { tr, _ := transport(t, Options{}); return tr }()} {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-		g := do(rt, post(ctx, "http://"+ln.Addr().String(), strings.Repeat("a", SmallBody)))
+		g := do(rt, post(ctx, "http://"+address, strings.Repeat("a", SmallBody)))
 		cancel()
 		if g.Status != 429 {
 			t.Errorf("%s: %+v", name, g)
@@ -311,31 +215,14 @@ func TestAnAnswerIsReadThoughTheRequestIsNot(t *testing.T) {
 // A call that is cancelled while its request is being written over TLS.
 func TestACancelledWriteOverTLSEndsAtOnce(t *testing.T) {
 	stuck := make(chan struct{})
-	srv := httptest.NewUnstartedServer(nil)
-	srv.StartTLS()
-	cert := srv.TLS.Certificates[0]
-	cfg := srv.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
-	srv.Close()
-	ln, _ := net.Listen("tcp", "127.0.0.1:0")
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			_ = c.(*net.TCPConn).SetReadBuffer(2 << 10)
-			wg.Go(func() {
-				defer c.Close()
-				_ = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}}).HandshakeContext(context.Background())
-				<-stuck
-			})
-		}
+	server, client := certified()
+	address := listen(t, func(c net.Conn) {
+		_ = c.(*net.TCPConn).SetReadBuffer(2 << 10)
+		_ = tls.Server(c, server).HandshakeContext(context.Background())
+		<-stuck
 	})
-	defer ln.Close()
 	defer close(stuck)
-	tr, _ := transport(t, Options{TLS: cfg, Dial: func(ctx context.Context, n, a string) (net.Conn, error) {
+	tr, _ := transport(t, Options{TLS: client, Dial: func(ctx context.Context, n, a string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, n, a)
 		if err == nil {
 			_ = c.(*net.TCPConn).SetWriteBuffer(2 << 10)
@@ -345,7 +232,7 @@ func TestACancelledWriteOverTLSEndsAtOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(300*time.Millisecond, cancel)
 	at := time.Now()
-	g := do(tr, post(ctx, "https://"+ln.Addr().String(), strings.Repeat("a", SmallBody)))
+	g := do(tr, post(ctx, "https://"+address, strings.Repeat("a", SmallBody)))
 	if d := time.Since(at); d > 2*time.Second {
 		t.Errorf("it took %v: %+v", d, g)
 	}
@@ -480,7 +367,7 @@ func TestSecurityEveryoneGetsTheirOwnAnswerOverTLS(t *testing.T) {
 // The beginning of a record with the answer; its rest comes when the next
 // caller waits.
 func TestSecurityHalfATLSRecordIsNobodysAnswer(t *testing.T) {
-	url, cfg := tlsScript(t, nil, func(n int, _ *http.Request, c *tls.Conn, raw *grouped) bool {
+	url, cfg := tlsScript(t, func(n int, c *tls.Conn, raw *grouped) bool {
 		raw.hold = true
 		_, _ = io.WriteString(c, okay)
 		if n > 1 {
