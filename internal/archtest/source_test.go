@@ -131,3 +131,79 @@ func TestInterfacesStaySmall(t *testing.T) {
 		})
 	})
 }
+
+// sleepers are tests that sleep without testing/synctest, and why they may.
+func sleepers() map[string]string {
+	return map[string]string{
+		"internal/store/postgres/tls_test.go": "another process, PostgreSQL, reads its settings anew in its own time; each attempt to connect is paced",
+	}
+}
+
+// A sleep makes a test slow where it is long enough, and unreliable where it is
+// not. In a bubble of synctest it costs nothing and is exact.
+func TestNoTestSleepsOutsideABubble(t *testing.T) {
+	excused := sleepers()
+	goFiles(t, func(path string, src []byte) {
+		if !strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, path, src, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sleeps := sleepsOf(f)
+		if len(sleeps) == 0 {
+			return
+		}
+		name := strings.TrimPrefix(filepath.ToSlash(path), root+"/")
+		if _, ok := excused[name]; ok {
+			delete(excused, name)
+			return
+		}
+		for _, at := range sleeps {
+			t.Errorf("%s: time.Sleep: use testing/synctest, wait for what is to happen, or pace by a ticker", fset.Position(at))
+		}
+	})
+	for name := range excused {
+		t.Errorf("%s sleeps no longer; take it out of the list", name)
+	}
+}
+
+// sleepsOf finds the calls of time.Sleep in a file that has no bubbles.
+func sleepsOf(f *ast.File) []token.Pos {
+	for _, imp := range f.Imports {
+		if imp.Path.Value == `"testing/synctest"` {
+			return nil
+		}
+	}
+	var found []token.Pos
+	ast.Inspect(f, func(n ast.Node) bool {
+		sel, ok := n.(*ast.SelectorExpr)
+		if !ok || sel.Sel.Name != "Sleep" {
+			return true
+		}
+		if pkg, ok := sel.X.(*ast.Ident); ok && pkg.Name == "time" {
+			found = append(found, sel.Pos())
+		}
+		return true
+	})
+	return found
+}
+
+func TestASleepIsFoundWhereThereIsNoBubble(t *testing.T) {
+	for src, want := range map[string]int{
+		"package a\nimport \"time\"\nfunc f() { for ; ; time.Sleep(1) { time.Sleep(2) } }":                2,
+		"package a\nimport (\"testing/synctest\"; \"time\")\nfunc f() { synctest.Wait(); time.Sleep(1) }": 0,
+		"package a\nimport \"time\"\nvar pause = time.Sleep":                                              1,
+		"package a\nimport \"time\"\nvar tick = time.Tick":                                                0,
+	} {
+		f, err := parser.ParseFile(token.NewFileSet(), "a_test.go", src, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(sleepsOf(f)); got != want {
+			t.Errorf("%d sleeps found, want %d, in\n%s", got, want, src)
+		}
+	}
+}
