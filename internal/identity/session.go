@@ -41,7 +41,8 @@ type Session struct {
 	// ExpiresAt is the absolute end; the idle limit is looked at besides.
 	ExpiresAt time.Time `json:"expiresAt"`
 	// EndedAt is when it was ended before that, and EndedBy why: sign-out,
-	// user, admin, back-channel, deactivation, idle.
+	// user, admin, back-channel, front-channel, single-logout, deactivation, idle,
+	// reset, break-glass-off, sign-in (another took its place).
 	EndedAt *time.Time `json:"endedAt,omitempty"`
 	EndedBy string     `json:"endedBy,omitempty"`
 	// RemoteAddr and UserAgent are what the sign-in came from.

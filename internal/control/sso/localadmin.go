@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -42,7 +41,7 @@ func (h *Handler) soundAdmin(ctx context.Context, s *snapshot.Snapshot, uid stri
 // othersToo reports whether somebody comes to a user by another way than the
 // password: by an identity provider, or as a directory, which may write it.
 func othersToo(u *identity.User) bool {
-	return len(u.Identities) > 0 || strings.HasPrefix(u.Manager, "scim:")
+	return len(u.Identities) > 0 || u.FromDirectory()
 }
 
 // repair makes the local administrator one again, whatever somebody has done to

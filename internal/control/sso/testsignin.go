@@ -134,7 +134,7 @@ func (h *Handler) rehearse(ctx context.Context, s *snapshot.Snapshot, c *v1.SsoC
 		return t
 	}
 	_, t.directory = s.IssuerDirectory(t.person.key.Issuer)
-	t.directory = t.directory || t.user != nil && strings.HasPrefix(t.user.Manager, "scim:")
+	t.directory = t.directory || t.user != nil && t.user.FromDirectory()
 	t.teams = teamsOf(s, t.c, t.person)
 	return t
 }

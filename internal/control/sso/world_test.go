@@ -36,6 +36,7 @@ type world struct {
 	mu        sync.Mutex
 	now       time.Time
 	users     map[string]identity.User
+	arrived   identity.Arrival // the last that was asked for
 	sessions  map[string]identity.Session
 	tombs     []identity.Tombstone
 	resources map[identity.ResourceKey]v1.Resource
@@ -206,6 +207,7 @@ func (w *world) userByEmail(email string) (identity.User, bool) {
 // EnsureUser follows the rules of store.EnsureUser.
 func (w *world) EnsureUser(_ context.Context, a identity.Arrival) (string, identity.Head, error) {
 	w.mu.Lock()
+	w.arrived = a
 	link := identity.UserIdentity{Issuer: a.Key.Issuer, Subject: a.Key.Subject}
 	uid := ""
 	for _, u := range w.users {
