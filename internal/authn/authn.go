@@ -2,7 +2,6 @@ package authn
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/netip"
 	"time"
@@ -116,7 +115,7 @@ const (
 func (a *Authenticator) Authenticate(ctx context.Context, s *snapshot.Snapshot, c Credential) (Caller, error) {
 	token, err := bearer(c)
 	if err != nil {
-		if a.opt.Anonymous != nil && errors.Is(err, &identity.Error{Code: identity.CodeNoCredential}) {
+		if a.opt.Anonymous != nil && identity.IsCode(err, identity.CodeNoCredential) {
 			return a.anonymous(s), nil
 		}
 		return Caller{}, err

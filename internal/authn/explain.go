@@ -93,7 +93,7 @@ func traceFacts(tr *identity.Trace, p *snapshot.Provider, f *facts, c map[string
 	tr.Add("claims", true, "subject %q, e-mail %q (this provider may speak for it: %t), client %q (the client's own token: %t), groups %q",
 		f.key.Subject, f.email, f.emailTrusted, f.clientID, f.ownToken, f.groups)
 	if f.groupsCut {
-		tr.Add("claims", false, "the token has more than %d groups; the rest is not read", maxGroups)
+		tr.Add("claims", false, "the token has more than %d groups; the rest is not read", identity.MaxGroups)
 	}
 	for _, x := range p.Externals {
 		ok, failed := claims.MatchAll(x.Matchers, c)

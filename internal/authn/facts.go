@@ -13,9 +13,6 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
 )
 
-// maxGroups is how many groups of a token are read.
-const maxGroups = 256
-
 // facts are what the claims of a verified token say, in the terms of its
 // provider.
 type facts struct {
@@ -51,7 +48,7 @@ func readSubject(p *snapshot.Provider, c map[string]any) (string, bool) {
 	if !ok || within == "" {
 		return "", false
 	}
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(within) + "/" + sub, true
+	return identity.SubjectWithin(within, sub), true
 }
 
 func readFacts(s *snapshot.Snapshot, p *snapshot.Provider, c map[string]any) *facts {
@@ -62,7 +59,7 @@ func readFacts(s *snapshot.Snapshot, p *snapshot.Provider, c map[string]any) *fa
 	f.name = one(p.DisplayName, c)
 	f.clientID = one(p.ClientID, c)
 	f.ownToken = ownToken(p, c, f.clientID)
-	f.groups, f.groupsCut, f.groupsPresent = claims.FirstStrings(p.Groups, c, maxGroups)
+	f.groups, f.groupsCut, f.groupsPresent = claims.FirstStrings(p.Groups, c, identity.MaxGroups)
 	for _, g := range f.groups {
 		f.groupTeams = append(f.groupTeams, s.GroupTeams(p.Name, g)...)
 	}

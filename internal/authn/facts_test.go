@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
 func TestSecurityHowAnAddressIsRead(t *testing.T) {
@@ -196,7 +197,7 @@ func FuzzFacts(f *testing.F) {
 				t.Fatal("a token without a client is the client's own")
 			}
 		}
-		if len(facts.groups) > maxGroups {
+		if len(facts.groups) > identity.MaxGroups {
 			t.Fatalf("%d groups", len(facts.groups))
 		}
 	})

@@ -147,6 +147,9 @@ func Wrap(code Code, err error, message string) *Error {
 	return &Error{Code: code, Message: message, Err: err}
 }
 
+// IsCode reports whether an error, or what it wraps, has a code.
+func IsCode(err error, code Code) bool { return errors.Is(err, &Error{Code: code}) }
+
 // CodeOf returns the code of an error, CodeInternal for one without.
 func CodeOf(err error) Code {
 	if e, ok := errors.AsType[*Error](err); ok {

@@ -58,6 +58,15 @@ type IdentityKey struct {
 	Subject string
 }
 
+// SubjectWithin is the subject of somebody whom an issuer names uniquely only
+// within something else, such as a tenant. The first / separates the two.
+func SubjectWithin(within, subject string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(within) + "/" + subject
+}
+
+// MaxGroups is how many groups of a token or a sign-in are read.
+const MaxGroups = 256
+
 // Membership says that a user belongs to a team, and who says so.
 type Membership struct {
 	Team string `json:"team"`

@@ -262,7 +262,7 @@ func TestSecurityReferenceInTheDatabaseIsCheckedAgainWhenItIsResolved(t *testing
 		synctest.Wait()
 		for _, ref := range []secret.Ref{byAPI, envByAPI} {
 			err := wantUnavailable(t, c.Handle(ref))
-			if !errors.Is(err, &identity.Error{Code: identity.CodePermissionDenied}) && !strings.Contains(err.Error(), string(identity.CodePermissionDenied)) {
+			if !identity.IsCode(err, identity.CodePermissionDenied) && !strings.Contains(err.Error(), string(identity.CodePermissionDenied)) {
 				t.Errorf("%v; want the refusal as its cause", err)
 			}
 		}

@@ -88,7 +88,7 @@ func (c *call) signedIn(browser *http.Request) error {
 	}
 	p, g, s, err := c.opt.Browsers.Visit(browser)
 	switch {
-	case errors.Is(err, &identity.Error{Code: identity.CodeNoCredential}):
+	case identity.IsCode(err, identity.CodeNoCredential):
 		return none
 	case err != nil:
 		return err

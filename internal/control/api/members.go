@@ -64,7 +64,7 @@ func (c *call) team() (*v1.Team, error) {
 	key := c.key(v1.KindTeam)
 	r, err := c.opt.Resources.Resource(c.r.Context(), key)
 	hidden := identity.Errorf(identity.CodeNotFound, "there is no %s that you may see", c.about)
-	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
+	if identity.IsCode(err, identity.CodeNotFound) {
 		return nil, apply.Hide(c.may(identity.PermTeamMembers, c.snap.Target(identity.KindRef(key.Kind, key.Name))), hidden, false)
 	}
 	if err != nil {
@@ -177,7 +177,7 @@ func (c *call) addMember() (*answer, error) {
 func (c *call) removeMember() (*answer, error) {
 	t, u, err := c.teamAndPerson()
 	nobody := identity.Errorf(identity.CodeNotFound, "there is no such member that you may see")
-	if t != nil && errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
+	if t != nil && identity.IsCode(err, identity.CodeNotFound) {
 		return nil, nobody
 	}
 	if err != nil {

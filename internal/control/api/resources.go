@@ -11,7 +11,7 @@ import (
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/authz"
 	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
-	"github.com/gatehouse-ai/gatehouse/internal/control/api/filter"
+	"github.com/gatehouse-ai/gatehouse/internal/control/filter"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/manifest"
 )
@@ -131,7 +131,7 @@ func (c *call) key(k v1.Kind) identity.ResourceKey {
 // asked for already.
 func (c *call) existing(k v1.Kind) (v1.Resource, error) {
 	r, err := c.opt.Resources.Resource(c.r.Context(), c.key(k))
-	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
+	if identity.IsCode(err, identity.CodeNotFound) {
 		return nil, identity.Errorf(identity.CodeNotFound, "there is no %s", c.about)
 	}
 	return r, err
@@ -147,7 +147,7 @@ func (c *call) readable(k v1.Kind) (v1.Resource, error) {
 	}
 	r, err := c.opt.Resources.Resource(c.r.Context(), key)
 	switch {
-	case errors.Is(err, &identity.Error{Code: identity.CodeNotFound}):
+	case identity.IsCode(err, identity.CodeNotFound):
 		return nil, hidden
 	case err != nil:
 		return nil, err

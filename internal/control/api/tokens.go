@@ -2,7 +2,6 @@ package api
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -229,7 +228,7 @@ func (c *call) mint(t *identity.Token, conditions []record.Condition) (*answer, 
 	e.After = asJSON(shown(t))
 	b := &record.Batch{Conditions: conditions, PutTokens: []identity.Token{*t}, Audit: []record.AuditEntry{e}}
 	err := c.commit(b)
-	if errors.Is(err, &identity.Error{Code: identity.CodePreconditionFailed}) {
+	if identity.IsCode(err, identity.CodePreconditionFailed) {
 		return nil, identity.Wrap(identity.CodeConflict, err, "the account was changed a moment ago; try again")
 	}
 	if err != nil {
@@ -323,7 +322,7 @@ func (c *call) account() (*v1.VirtualAccount, error) {
 	key := c.key(v1.KindVirtualAccount)
 	hidden := identity.Errorf(identity.CodeNotFound, "there is no %s that you may see", c.about)
 	r, err := c.opt.Resources.Resource(c.r.Context(), key)
-	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
+	if identity.IsCode(err, identity.CodeNotFound) {
 		return nil, apply.Hide(c.may(identity.PermVirtualAccountTokens, c.snap.Target(identity.KindRef(key.Kind, key.Name))), hidden, false)
 	}
 	if err != nil {

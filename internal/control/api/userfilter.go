@@ -1,11 +1,10 @@
 package api
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
-	"github.com/gatehouse-ai/gatehouse/internal/control/api/filter"
+	"github.com/gatehouse-ai/gatehouse/internal/control/filter"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
@@ -158,7 +157,7 @@ func (c *call) oneUser(attribute, value, after string, match userMatch) ([]ident
 	}
 	u, err := find(c.r.Context(), value)
 	switch {
-	case errors.Is(err, &identity.Error{Code: identity.CodeNotFound}):
+	case identity.IsCode(err, identity.CodeNotFound):
 		return nil, "", nil
 	case err != nil:
 		return nil, "", err

@@ -144,7 +144,7 @@ func (c *call) find(name string) (u identity.User, err error) {
 		u, err = c.opt.People.User(c.r.Context(), name)
 	}
 	c.about = c.userRef(name)
-	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
+	if identity.IsCode(err, identity.CodeNotFound) {
 		return u, hiddenUser()
 	}
 	if err == nil {
@@ -164,7 +164,7 @@ func retried(run func(*call) (*answer, error)) func(*call) (*answer, error) {
 	return func(c *call) (ans *answer, err error) {
 		for range tries {
 			ans, err = run(c)
-			if c.r.Header.Get("If-Match") != "" || !errors.Is(err, &identity.Error{Code: identity.CodePreconditionFailed}) {
+			if c.r.Header.Get("If-Match") != "" || !identity.IsCode(err, identity.CodePreconditionFailed) {
 				return ans, err
 			}
 		}
@@ -175,7 +175,7 @@ func retried(run func(*call) (*answer, error)) func(*call) (*answer, error) {
 // writePeople commits what says which versions of people it has read.
 func (c *call) writePeople(b *record.Batch) error {
 	err := c.commit(b)
-	if errors.Is(err, &identity.Error{Code: identity.CodePreconditionFailed}) && c.r.Header.Get("If-Match") == "" {
+	if identity.IsCode(err, identity.CodePreconditionFailed) && c.r.Header.Get("If-Match") == "" {
 		return identity.Wrap(identity.CodeConflict, err, "somebody else changed this a moment ago; look at it and try again")
 	}
 	return err

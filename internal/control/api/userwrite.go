@@ -61,7 +61,7 @@ func (c *call) addressed() (u identity.User, exists bool, err error) {
 	c.about = "user:" + email
 	u, err = c.opt.People.UserByEmail(c.r.Context(), email)
 	exists = err == nil
-	if err != nil && !errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
+	if err != nil && !identity.IsCode(err, identity.CodeNotFound) {
 		return u, false, err
 	}
 	// Somebody who may create but not read learns nothing of who exists.

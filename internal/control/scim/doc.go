@@ -5,7 +5,7 @@
 // It owns the protocol: schemas, filters bound to them, PATCH, paging,
 // versions, errors, and what a directory may touch: the people and the teams
 // whose manager is "scim:NAME", and nobody and nothing else. It does not own
-// the grammar of filters (internal/control/api/filter), who may call (the port
+// the grammar of filters (internal/control/filter), who may call (the port
 // Authenticator), whose account or which name may be taken (the port Trust),
 // nor what a deactivation does to tokens and sessions: the store does that in
 // the transaction that writes it.

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gatehouse-ai/gatehouse/internal/control/api/filter"
+	"github.com/gatehouse-ai/gatehouse/internal/control/filter"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
@@ -114,8 +114,4 @@ func (p *problem) write(w http.ResponseWriter) {
 	}
 	w.WriteHeader(p.status)
 	_ = json.NewEncoder(w).Encode(body)
-}
-
-func isCode(err error, code identity.Code) bool {
-	return errors.Is(err, &identity.Error{Code: code})
 }

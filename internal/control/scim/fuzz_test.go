@@ -5,7 +5,7 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/gatehouse-ai/gatehouse/internal/control/api/filter"
+	"github.com/gatehouse-ai/gatehouse/internal/control/filter"
 )
 
 const sample = `{"userName":"Ada","active":true,"externalId":"x","title":"T","name":{"givenName":"A","familyName":"L"},

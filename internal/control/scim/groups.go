@@ -5,7 +5,7 @@ import (
 	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
-	"github.com/gatehouse-ai/gatehouse/internal/control/api/filter"
+	"github.com/gatehouse-ai/gatehouse/internal/control/filter"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
@@ -36,7 +36,7 @@ func teamVersion(t *v1.Team) string { return `W/"` + t.ResourceVersion + `"` }
 // that does not exist.
 func (c *call) myTeam(uid string) (*v1.Team, error) {
 	r, err := c.opt.Teams.ResourceByUID(c.ctx, v1.KindTeam, uid)
-	if isCode(err, identity.CodeNotFound) {
+	if identity.IsCode(err, identity.CodeNotFound) {
 		return nil, absent("group")
 	}
 	if err != nil {

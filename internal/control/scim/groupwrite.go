@@ -121,7 +121,7 @@ func (c *call) createGroup() (*answer, error) {
 		b.Audit = []record.AuditEntry{c.entry("team.create", "team:"+t.Name, nil, t)}
 		b.Audit = append(b.Audit, w.audit()...)
 		err = c.commit(b, false)
-		if isCode(err, identity.CodePreconditionFailed) {
+		if identity.IsCode(err, identity.CodePreconditionFailed) {
 			continue // the name is taken by now, or a member was written
 		}
 		if err == nil && len(joins) > first {
@@ -195,7 +195,7 @@ func (c *call) nameFree(name string) (bool, error) {
 		return false, nil
 	}
 	_, err := c.opt.Teams.Resource(c.ctx, teamKey(name))
-	if !isCode(err, identity.CodeNotFound) {
+	if !identity.IsCode(err, identity.CodeNotFound) {
 		return false, err
 	}
 	left, err := c.opt.Past.TeamMembers(c.ctx, name, "", "", 1)
@@ -282,7 +282,7 @@ func (c *call) changeGroup(id string, ch *groupChange) (*v1.Team, error) {
 			return t, err
 		}
 		t, err = c.changeMembers(t, ch, leaves, joins)
-		if !isCode(err, identity.CodePreconditionFailed) {
+		if !identity.IsCode(err, identity.CodePreconditionFailed) {
 			return t, err
 		}
 	}

@@ -3,7 +3,7 @@ package scim
 import (
 	"context"
 
-	"github.com/gatehouse-ai/gatehouse/internal/control/api/filter"
+	"github.com/gatehouse-ai/gatehouse/internal/control/filter"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 )
 
@@ -80,7 +80,7 @@ func userIndexed(path string) bool {
 // who does not exist.
 func (c *call) mine(ctx context.Context, uid string) (identity.User, error) {
 	u, err := c.opt.People.User(ctx, uid)
-	if isCode(err, identity.CodeNotFound) || err == nil && u.Manager != c.manager {
+	if identity.IsCode(err, identity.CodeNotFound) || err == nil && u.Manager != c.manager {
 		return u, absent("user")
 	}
 	return u, err
@@ -94,7 +94,7 @@ func (c *call) lookUp(l lookup) (u identity.User, found bool, err error) {
 	} else {
 		u, err = c.opt.People.UserOf(c.ctx, c.manager, attribute, l.value)
 	}
-	if isCode(err, identity.CodeNotFound) || err == nil && u.Manager != c.manager {
+	if identity.IsCode(err, identity.CodeNotFound) || err == nil && u.Manager != c.manager {
 		return u, false, nil
 	}
 	return u, err == nil, err

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatehouse-ai/gatehouse/internal/control/api/filter"
+	"github.com/gatehouse-ai/gatehouse/internal/control/filter"
 )
 
 // predicate says whether a resource, or a value of a multi-valued attribute,

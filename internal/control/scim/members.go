@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
-	"github.com/gatehouse-ai/gatehouse/internal/control/api/filter"
+	"github.com/gatehouse-ai/gatehouse/internal/control/filter"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 )
@@ -218,7 +218,7 @@ type membership struct {
 func (w *membership) plan(b *record.Batch, leaves, joins []string) error {
 	for _, uid := range leaves {
 		u, err := w.opt.People.User(w.ctx, uid)
-		if isCode(err, identity.CodeNotFound) || err == nil && u.Manager != w.manager {
+		if identity.IsCode(err, identity.CodeNotFound) || err == nil && u.Manager != w.manager {
 			continue // gone already, or never here
 		}
 		if err != nil {
@@ -276,7 +276,7 @@ func (c *call) changeMembers(t *v1.Team, ch *groupChange, leaves, joins []string
 		l := leaves[:min(len(leaves), chunk)]
 		j := joins[:min(len(joins), chunk-len(l))]
 		next, err := c.changeSome(t, ch, l, j)
-		for n := 1; !first && isCode(err, identity.CodePreconditionFailed) && n < attempts; n++ {
+		for n := 1; !first && identity.IsCode(err, identity.CodePreconditionFailed) && n < attempts; n++ {
 			if t, err = c.myTeam(t.UID); err == nil {
 				next, err = c.changeSome(t, ch, l, j)
 			}
@@ -329,7 +329,7 @@ func (c *call) deleteGroup(id string) (*answer, error) {
 		}
 		done, err := c.deleteSome(t)
 		switch {
-		case isCode(err, identity.CodePreconditionFailed):
+		case identity.IsCode(err, identity.CodePreconditionFailed):
 			if tries++; tries == attempts {
 				return nil, busy()
 			}
@@ -353,7 +353,7 @@ func (c *call) deleteSome(t *v1.Team) (done bool, err error) {
 	w := membership{call: c, team: t.Name}
 	for _, uid := range uids[:min(len(uids), chunk)] {
 		u, err := c.opt.People.User(c.ctx, uid)
-		if isCode(err, identity.CodeNotFound) {
+		if identity.IsCode(err, identity.CodeNotFound) {
 			continue
 		}
 		if err != nil {

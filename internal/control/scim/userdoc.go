@@ -95,7 +95,7 @@ func (c *call) groupsOf(u *identity.User) ([]any, error) {
 		t, known := c.teams[m.Team]
 		if !known {
 			r, err := c.opt.Teams.Resource(c.ctx, teamKey(m.Team))
-			if err != nil && !isCode(err, identity.CodeNotFound) {
+			if err != nil && !identity.IsCode(err, identity.CodeNotFound) {
 				return nil, err
 			}
 			if team, ok := r.(*v1.Team); ok && err == nil && team.Manager == c.manager {

@@ -25,7 +25,7 @@ func busy() *problem {
 func (c *call) insist(write func() (*answer, error)) (*answer, error) {
 	for range attempts {
 		ans, err := write()
-		if !isCode(err, identity.CodePreconditionFailed) {
+		if !identity.IsCode(err, identity.CodePreconditionFailed) {
 			return ans, err
 		}
 		if err := c.ctx.Err(); err != nil {
@@ -72,7 +72,7 @@ func (c *call) predecessor(u *identity.User) (*identity.User, error) {
 		}
 		for _, manager := range []string{c.manager, v1.ManagerAPI} {
 			found, err := c.opt.People.UserOf(c.ctx, manager, q.attribute, q.value)
-			if isCode(err, identity.CodeNotFound) {
+			if identity.IsCode(err, identity.CodeNotFound) {
 				continue
 			}
 			if err != nil {
@@ -250,7 +250,7 @@ func (c *call) free(old, u *identity.User, email, name bool) error {
 		for _, manager := range []string{c.manager, v1.ManagerAPI} {
 			found, err := c.opt.People.UserOf(c.ctx, manager, q.attribute, q.value)
 			switch {
-			case isCode(err, identity.CodeNotFound):
+			case identity.IsCode(err, identity.CodeNotFound):
 			case err != nil:
 				return err
 			case found.UID != old.UID:
@@ -265,7 +265,7 @@ func (c *call) free(old, u *identity.User, email, name bool) error {
 // directory's own id is their subject, as it is with the large ones.
 func (c *call) likelyIdentities(externalID string) ([]identity.IdentityKey, error) {
 	r, err := c.opt.Teams.Resource(c.ctx, identity.ResourceKey{Kind: v1.KindScimDirectory, Name: c.directory})
-	if isCode(err, identity.CodeNotFound) {
+	if identity.IsCode(err, identity.CodeNotFound) {
 		return nil, nil
 	}
 	d, ok := r.(*v1.ScimDirectory)

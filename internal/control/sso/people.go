@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/authn"
@@ -12,9 +11,6 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
 )
-
-// maxGroups is how many groups of a sign-in are read.
-const maxGroups = 256
 
 // person is what an assertion says about somebody, in the terms of its
 // connection.
@@ -46,7 +42,7 @@ func readPerson(c *v1.SsoConnection, a *Assertion) (*person, error) {
 	p := &person{key: identity.IdentityKey{Issuer: a.Issuer, Subject: sub}, name: text(lists[4], a.Claims)}
 	p.email = authn.NormalizeEmail(text(lists[1], emailClaims))
 	p.trusted = trusted(c, lists[2], emailClaims, p.email)
-	p.groups, _, _ = claims.FirstStrings(lists[3], a.Claims, maxGroups)
+	p.groups, _, _ = claims.FirstStrings(lists[3], a.Claims, identity.MaxGroups)
 	if len(p.name) > 256 {
 		p.name = ""
 	}
@@ -71,7 +67,7 @@ func subject(m *v1.SsoClaims, list []claims.Path, c map[string]any) (string, err
 	if in == "" {
 		return "", Misconfigured("no_subject", "The provider's answer lacks the claim within which subjects are unique. Check spec.claims.subjectWithin.", nil)
 	}
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(in) + "/" + sub, nil
+	return identity.SubjectWithin(in, sub), nil
 }
 
 // text is the first claim that is there, where it is a string.

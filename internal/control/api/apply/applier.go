@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
@@ -231,7 +230,7 @@ func (a *Applier) run(ctx context.Context, actor Actor, j job) (*plan, error) {
 			return p, err
 		}
 		head, err := a.opt.Writer.Commit(ctx, &p.batch)
-		if errors.Is(err, &identity.Error{Code: identity.CodePreconditionFailed}) {
+		if identity.IsCode(err, identity.CodePreconditionFailed) {
 			continue
 		}
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 	"time"
 
@@ -171,7 +170,7 @@ func (p *plan) read(it *item) error {
 // stored returns nil where there is no such resource.
 func (p *plan) stored(key identity.ResourceKey) (v1.Resource, error) {
 	r, err := p.opt.Resources.Resource(p.ctx, key)
-	if errors.Is(err, &identity.Error{Code: identity.CodeNotFound}) {
+	if identity.IsCode(err, identity.CodeNotFound) {
 		return nil, nil
 	}
 	return r, err

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
-	"errors"
 	"net/url"
 	"strings"
 	"testing"
@@ -258,7 +257,7 @@ func TestSecurityReplay(t *testing.T) {
 		p := newParty(t)
 		p.claims.fail = identity.Errorf(identity.CodeDatabaseUnavailable, "away")
 		_, err := p.parse(raw)
-		if !errors.Is(err, &identity.Error{Code: identity.CodeDatabaseUnavailable}) || ReasonOf(err) != "" {
+		if !identity.IsCode(err, identity.CodeDatabaseUnavailable) || ReasonOf(err) != "" {
 			t.Fatalf("got %v", err)
 		}
 	})

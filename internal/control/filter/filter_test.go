@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
-	"github.com/gatehouse-ai/gatehouse/internal/control/api/filter"
+	"github.com/gatehouse-ai/gatehouse/internal/control/filter"
 )
 
 func team() v1.Resource {

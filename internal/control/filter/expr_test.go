@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/gatehouse-ai/gatehouse/internal/control/api/filter"
+	"github.com/gatehouse-ai/gatehouse/internal/control/filter"
 )
 
 func TestTheFullGrammarIsReadAsWritten(t *testing.T) {
