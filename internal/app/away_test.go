@@ -292,3 +292,24 @@ func TestSecurityTwoProcessesDoNotShareADirectoryOfCopies(t *testing.T) {
 	stop(t, first)
 	stop(t, w.start())
 }
+
+func TestTwoProcessesDoNotShareADatabaseInAFile(t *testing.T) {
+	dir := t.TempDir()
+	start := func() (*app.App, error) {
+		cfg, environ := config(t, false, dir)
+		return app.Start(t.Context(), cfg, app.Options{Environ: environ})
+	}
+	first, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop(t, first)
+	second, err := start()
+	if err == nil {
+		stop(t, second)
+		t.Fatal("two processes write one database")
+	}
+	if !strings.Contains(err.Error(), "GATEHOUSE_DATABASE_URL") || !strings.Contains(err.Error(), "another Gatehouse") {
+		t.Error(err)
+	}
+}

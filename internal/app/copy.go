@@ -18,7 +18,11 @@ import (
 func (a *App) own(dir string) error {
 	release, err := lockDir(dir)
 	if err != nil {
-		return &settings.Error{Setting: a.cfg.Origin("snapshot.dir"), Message: fmt.Sprintf("%s cannot be this process's own: %v", dir, err)}
+		setting := "snapshot.dir"
+		if a.cfg.Snapshot.Dir == "" {
+			setting = "database.url"
+		}
+		return &settings.Error{Setting: a.cfg.Origin(setting), Message: fmt.Sprintf("the directory %s cannot be this process's own: %v", dir, err)}
 	}
 	a.onStop(func(context.Context) error { return release() })
 	return nil
