@@ -281,8 +281,10 @@ func (h *Handler) breakGlassSetup(w http.ResponseWriter, r *http.Request) {
 	}
 	problem := ""
 	switch {
-	case len([]rune(password)) < minPassword || len(password) > maxPassword:
+	case len([]rune(password)) < minPassword:
 		problem = "The password must have at least 14 characters."
+	case len(password) > maxPassword:
+		problem = "The password must have at most 256 bytes."
 	case password != r.PostForm.Get("again"):
 		problem = "The two passwords are not the same."
 	}

@@ -186,8 +186,23 @@ func idleOf(s *snapshot.Snapshot, connection string) time.Duration {
 	return breakGlassIdle
 }
 
-// List returns a user's sessions that are alive, the newest first.
+// List returns a user's sessions that are alive, the newest first. One that was
+// idle for too long is not, though it is ended only when somebody comes with it.
 func (s *Sessions) List(ctx context.Context, userUID string) ([]identity.Session, error) {
+	snap, err := s.h.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.unended(ctx, userUID)
+	now := s.h.now()
+	return slices.DeleteFunc(list, func(x identity.Session) bool {
+		return now.Sub(x.LastSeenAt) > idleOf(snap, x.Connection)+touchEvery
+	}), err
+}
+
+// unended returns a user's sessions that could go on, if only because a limit
+// was raised, the newest first.
+func (s *Sessions) unended(ctx context.Context, userUID string) ([]identity.Session, error) {
 	list, err := s.h.opt.Sessions.Sessions(ctx, userUID)
 	if err != nil {
 		return nil, err
@@ -214,7 +229,7 @@ func (s *Sessions) End(ctx context.Context, userUID, id, by string, audit record
 
 // EndAll ends all sessions of a user but one; except may be empty.
 func (s *Sessions) EndAll(ctx context.Context, userUID, except, by string, audit record.AuditEntry) (identity.Head, error) {
-	list, err := s.List(ctx, userUID)
+	list, err := s.unended(ctx, userUID)
 	if err != nil {
 		return identity.Head{}, err
 	}

@@ -210,6 +210,28 @@ func TestSessionsAreListedAndEnded(t *testing.T) {
 	}
 }
 
+// A session that was idle for too long is none to look at, and ended with the
+// others all the same: its limit may be raised.
+func TestAnIdleSessionIsNotListedAndIsEndedWithTheOthers(t *testing.T) {
+	w := newWorld(t, nil)
+	w.browser().signIn()
+	ada, _ := w.userByEmail("ada@example.com")
+	ss := w.h.Sessions()
+	w.pass(12*time.Hour + 2*time.Minute)
+	b := w.browser()
+	b.signIn()
+	list, err := ss.List(t.Context(), ada.UID)
+	if err != nil || len(list) != 1 || len(w.live()) != 2 {
+		t.Fatalf("%d listed, %d not ended, %v", len(list), len(w.live()), err)
+	}
+	if _, err := ss.EndAll(t.Context(), ada.UID, list[0].ID, "user", record.AuditEntry{}); err != nil {
+		t.Fatal(err)
+	}
+	if left := w.live(); len(left) != 1 || left[0].ID != list[0].ID {
+		t.Errorf("left: %+v", left)
+	}
+}
+
 func TestSecurityCrossSiteRequestsChangeNothing(t *testing.T) {
 	w := newWorld(t, nil)
 	b := w.browser()
