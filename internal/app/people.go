@@ -146,6 +146,16 @@ func (d directoryTrust) MayAdopt(_ context.Context, _ string, u identity.User) b
 	return s != nil && !s.Administers(&u, d.now())
 }
 
+// MayUnbury: somebody who was removed while an address led to a tenant admin is
+// let in again by an administrator. Whom this snapshot does not know is not.
+func (d directoryTrust) MayUnbury(_ context.Context, uids []string) bool {
+	s := d.snapshots.Load()
+	return s != nil && !slices.ContainsFunc(uids, func(uid string) bool {
+		t, ok := s.Tombstone(uid)
+		return !ok || s.Administers(&identity.User{Email: t.Email}, d.now())
+	})
+}
+
 // MayName: grants that name a team wait for that team, and not for whatever
 // group a directory calls so; unless the directory's resource says that it may.
 func (d directoryTrust) MayName(_ context.Context, directory, team string) bool {

@@ -47,6 +47,7 @@ func trusted(t *testing.T) directoryTrust {
 			{UID: "u-ada", Email: "ada@acme.com", Active: true},
 		},
 	})
+	b.Add(&identity.Rows{Tombstones: []identity.Tombstone{{UID: "t-temp", Email: "temp@acme.com"}, {UID: "t-eve", Email: "eve@acme.com"}}})
 	return directoryTrust{shelf{b.Build(identity.Head{Epoch: "e", Revision: 1})}, time.Now}
 }
 
@@ -69,6 +70,27 @@ func TestSecurityADirectoryTakesOverNoAdministrator(t *testing.T) {
 		}
 	}
 	if (directoryTrust{shelf{}, time.Now}).MayAdopt(t.Context(), "plain", identity.User{Email: "new@acme.com"}) {
+		t.Error("without a configuration")
+	}
+}
+
+func TestSecurityADirectoryUnburiesNoAdministrator(t *testing.T) {
+	d := trusted(t)
+	for _, c := range []struct {
+		uids []string
+		want bool
+	}{
+		{nil, true},
+		{[]string{"t-eve"}, true},
+		{[]string{"t-temp"}, false},
+		{[]string{"t-eve", "t-temp"}, false},
+		{[]string{"t-unknown"}, false},
+	} {
+		if got := d.MayUnbury(t.Context(), c.uids); got != c.want {
+			t.Errorf("%v: %v", c.uids, got)
+		}
+	}
+	if (directoryTrust{shelf{}, time.Now}).MayUnbury(t.Context(), []string{"t-eve"}) {
 		t.Error("without a configuration")
 	}
 }

@@ -82,6 +82,9 @@ func (s *Snapshot) Tombstoned(key identity.IdentityKey, email string) bool {
 	return ok
 }
 
+// Tombstone finds what is left of somebody who was removed, by their uid.
+func (s *Snapshot) Tombstone(uid string) (*identity.Tombstone, bool) { return s.tombs.get(uid) }
+
 // ssoSource begins the source of a membership that was learned at sign-in.
 const ssoSource = "sso:"
 

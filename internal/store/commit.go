@@ -228,6 +228,12 @@ func (c *commit) wanted(r v1.Resource) (s storedResource, err error) {
 }
 
 func (c *commit) insertResource(r v1.Resource, want *storedResource) (err error) {
+	if want.kind == string(v1.KindTeam) {
+		// Of a sign-in that was under way when an earlier team of the name went.
+		if err := c.endMemberships(want.name); err != nil {
+			return err
+		}
+	}
 	if want.uid = r.Meta().UID; want.uid == "" {
 		if want.uid, err = newID(); err != nil {
 			return err

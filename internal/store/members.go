@@ -84,21 +84,22 @@ func (c *commit) keepMembers(team string) error {
 }
 
 // touchMembers notes that the people of a team have changed; source is empty for
-// all.
+// all. However many they are, it is a statement or two: others wait to write.
 func (c *commit) touchMembers(team, source string) error {
-	var uids []string
-	err := c.each(`SELECT DISTINCT user_uid FROM memberships WHERE team = ? AND (? = '' OR source = ?) ORDER BY user_uid`, []any{team, source, source}, func(r row) error {
-		uids = append(uids, "")
-		return r.Scan(&uids[len(uids)-1])
+	const members = `SELECT DISTINCT user_uid FROM memberships WHERE team = ? AND (? = '' OR source = ?)`
+	args := []any{team, source, source}
+	found := false
+	err := c.each(members+` ORDER BY user_uid`, args, func(r row) error {
+		var uid string
+		err := r.Scan(&uid)
+		c.changes.add(changeUser, uid, opPut)
+		found = true
+		return err
 	})
-	if err != nil {
+	if err != nil || !found {
 		return err
 	}
-	for _, uid := range uids {
-		if err := c.growVersion(uid); err != nil {
-			return err
-		}
-		c.changes.add(changeUser, uid, opPut)
-	}
-	return nil
+	now := c.now.UnixMilli()
+	_, err = c.exec(`UPDATE users SET version = CASE WHEN version < ? THEN ? ELSE version + 1 END WHERE uid IN (`+members+`)`, append([]any{now, now}, args...)...)
+	return err
 }

@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -95,4 +97,90 @@ func TestSecurityAnExpiredBindingIsExtendedOnlyByWhoHoldsIt(t *testing.T) {
 		w.want(r, 403)
 		w.noAdmin("binder")
 	}
+}
+
+// vat gives an application a token that was made before anybody cared.
+func (w *world) vat(name string) {
+	w.t.Helper()
+	v, ok := w.pub.Load().VirtualAccount(name)
+	if !ok {
+		w.t.Fatalf("there is no %s", name)
+	}
+	w.tokens[name] = identity.NewToken(identity.TokenVirtualAccount)
+	w.commit(context.Background(), &record.Batch{PutTokens: []identity.Token{{
+		Kind: identity.TokenVirtualAccount, Name: "t", Owner: v.UID, Digest: identity.DigestOf(w.tokens[name]), ExpiresAt: time.Now().Add(time.Hour),
+	}}})
+}
+
+func TestSecurityAnApplicationThatAdministersIsSwitchedOnAndMovedByAdministrators(t *testing.T) {
+	w := newWorld(t)
+	w.seed(head("TenantSettings", "default") + `{virtualAccounts: delegated}` + "\n---\n" +
+		head("Team", "chiefs") + `{}` + "\n---\n" + head("Team", "low") + `{}` + "\n---\n" +
+		head("VirtualAccount", "off") + `{enabled: false}` + "\n---\n" + head("VirtualAccount", "ci") + `{team: low}` + "\n---\n" +
+		head("RoleBinding", "chiefs") + `{subjects: ["team:chiefs", "virtual-account:ci", "virtual-account:off"], role: tenant-admin, resources: [tenant]}` + "\n---\n" +
+		head("Role", "desk") + `{permissions: ["virtual-account:read", "virtual-account:update", "virtual-account:delete"]}` + "\n---\n" +
+		head("RoleBinding", "desk") + `{subjects: ["user:outsider@example.com"], role: desk, resources: [tenant]}` + "\n---\n" +
+		head("RoleBinding", "mgr") + `{subjects: ["user:outsider@example.com"], role: team-manager, resources: ["team:chiefs", "team:low"]}`)
+	w.vat("off")
+	w.vat("ci")
+	put := func(who, name, spec string) reply {
+		return w.do(who, "PUT", "/virtual-accounts/"+name, `{"metadata":{"name":"`+name+`"},"spec":`+spec+`}`, "If-Match", "*")
+	}
+	w.want(put("outsider", "off", `{"enabled":true}`), 403, "tenant:admin")
+	w.want(w.do("off", "GET", "/me", ""), 401)
+	w.want(put("outsider", "ci", `{"team":"chiefs"}`), 403, "tenant:admin")
+	w.noAdmin("ci")
+	w.want(w.do("outsider", "DELETE", "/virtual-accounts/ci", ""), 403, "tenant:admin")
+	w.want(put("outsider", "ci", `{"team":"low","description":"hello"}`), 200)
+	w.want(put("admin", "off", `{"enabled":true}`), 200)
+	w.want(w.do("off", "GET", "/me", ""), 200, `"admin":true`)
+}
+
+func TestSecurityNobodyBringsAnAdministratorBackButOne(t *testing.T) {
+	w := newWorld(t)
+	w.seed(head("RoleBinding", "more") + `{subjects: ["user:gone@example.com", "user:fired@example.com"], role: tenant-admin, resources: [tenant]}` + "\n---\n" +
+		head("Role", "desk") + `{permissions: ["user:read", "user:create", "user:update"]}` + "\n---\n" +
+		head("RoleBinding", "desk") + `{subjects: ["user:outsider@example.com"], role: desk, resources: [tenant]}`)
+	w.commit(t.Context(), &record.Batch{PutUsers: []identity.User{{UID: "uid-fired", Email: "fired@example.com", Active: true}}})
+	w.want(w.do("admin", "DELETE", "/users/fired@example.com", ""), 204)
+	for _, who := range []string{"gone", "fired"} {
+		w.want(w.do("outsider", "PUT", "/users/"+who+"@example.com", `{}`), 403, "tenant:admin")
+		w.want(w.do("admin", "PUT", "/users/"+who+"@example.com", `{}`), 201)
+	}
+	w.want(w.do("outsider", "PUT", "/users/new@example.com", `{}`), 201)
+}
+
+// Taking a grant away, joining, and waiting for the manifests to bring it back
+// would be a way up; emptying the team would be a way to shut everybody out.
+func TestSecurityOnlyAdministratorsTakeAdministeringAway(t *testing.T) {
+	w := newWorld(t)
+	w.seed(head("Team", "chiefs") + `{members: [member@example.com]}` + "\n---\n" +
+		head("Role", "desk") + `{permissions: ["team:manage-members", "team:read", "team:update", "team:delete", "role-binding:read", "role-binding:update", "role-binding:delete"]}` + "\n---\n" +
+		head("RoleBinding", "desk") + `{subjects: ["user:outsider@example.com"], role: desk, resources: [tenant]}` + "\n---\n" +
+		head("RoleBinding", "old") + `{subjects: ["user:maker@example.com"], role: tenant-admin, resources: [tenant], expiresAt: "2020-01-01T00:00:00Z"}`)
+	w.applyAs("apply:ci", head("RoleBinding", "chiefs")+`{subjects: ["team:chiefs", "user:pam@example.com"], role: tenant-admin, resources: [tenant]}`)
+	w.want(w.do("admin", "PUT", "/teams/chiefs/members/ed@example.com", ""), 200)
+	for name, r := range map[string]reply{
+		"prune":          w.do("outsider", "POST", "/apply", `{"manager":"ci","prune":true,"documents":[]}`),
+		"another role":   w.do("outsider", "POST", "/apply?manager=ci", head("RoleBinding", "chiefs")+`{subjects: ["team:chiefs", "user:pam@example.com"], role: team-viewer, resources: [tenant]}`, "Content-Type", "application/yaml"),
+		"an end":         w.do("outsider", "POST", "/apply?manager=ci", head("RoleBinding", "chiefs")+`{subjects: ["team:chiefs", "user:pam@example.com"], role: tenant-admin, resources: [tenant], expiresAt: "2099-01-01T00:00:00Z"}`, "Content-Type", "application/yaml"),
+		"one less":       w.do("outsider", "PUT", "/role-bindings/admins", `{"metadata":{"name":"admins"},"spec":{"subjects":["user:nobody@example.com"],"role":"tenant-admin","resources":["tenant"]}}`, "If-Match", "*"),
+		"the binding":    w.do("outsider", "DELETE", "/role-bindings/admins", ""),
+		"a member":       w.do("outsider", "DELETE", "/teams/chiefs/members/ed@example.com", ""),
+		"one of a name":  w.do("outsider", "PUT", "/teams/chiefs", `{"metadata":{"name":"chiefs"},"spec":{}}`, "If-Match", "*"),
+		"the whole team": w.do("outsider", "DELETE", "/teams/chiefs", ""),
+	} {
+		if r.status != 403 || !strings.Contains(r.body, "tenant:admin") {
+			t.Errorf("%s: %d %s", name, r.status, r.body)
+		}
+	}
+	for _, who := range []string{"admin", "member", "ed", "pam"} {
+		w.want(w.do(who, "GET", "/me", ""), 200, `"admin":true`)
+	}
+	// What does not administer, or no longer does, is theirs to manage.
+	w.want(w.do("outsider", "DELETE", "/role-bindings/old", ""), 204)
+	w.want(w.do("outsider", "PUT", "/teams/research", `{"metadata":{"name":"research"},"spec":{"managers":["lead@example.com"]}}`, "If-Match", "*"), 200)
+	less := head("RoleBinding", "chiefs") + `{subjects: ["user:nobody@example.com"], role: team-viewer, resources: [tenant]}`
+	w.want(w.do("admin", "POST", "/apply?manager=ci", less, "Content-Type", "application/yaml"), 200)
+	w.noAdmin("member")
 }

@@ -166,7 +166,7 @@ func (c *call) addMember() (*answer, error) {
 	if slices.ContainsFunc(u.Memberships, func(m identity.Membership) bool { return m.Team == t.Name && m.Source == manual }) {
 		return &answer{body: member(t, &u)}, nil
 	}
-	if err := c.applier.MayBecome(c.actor(apply.ManagerAPI), identity.TeamSubject(t.Name), identity.KindRef(v1.KindTeam, t.Name)); err != nil {
+	if err := c.applier.MayManage(c.actor(apply.ManagerAPI), identity.TeamSubject(t.Name), identity.KindRef(v1.KindTeam, t.Name)); err != nil {
 		return nil, err
 	}
 	next := u
@@ -181,6 +181,9 @@ func (c *call) removeMember() (*answer, error) {
 		return nil, nobody
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := c.applier.MayManage(c.actor(apply.ManagerAPI), identity.TeamSubject(t.Name), identity.KindRef(v1.KindTeam, t.Name)); err != nil {
 		return nil, err
 	}
 	next := u

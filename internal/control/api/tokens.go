@@ -357,7 +357,7 @@ func (c *call) createAccountToken() (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.applier.MayBecome(c.actor(apply.ManagerAPI), identity.VirtualAccountSubject(v.Name), identity.KindRef(v1.KindVirtualAccount, v.Name)); err != nil {
+	if err := c.applier.MayManage(c.actor(apply.ManagerAPI), identity.VirtualAccountSubject(v.Name), identity.KindRef(v1.KindVirtualAccount, v.Name)); err != nil {
 		return nil, err
 	}
 	t, err := c.newToken(identity.TokenVirtualAccount, v.Spec.Token.ExpiresAfter.Std(), longestAccountToken)

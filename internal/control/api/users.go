@@ -217,10 +217,10 @@ func (c *call) shownUser(u *identity.User) *answer {
 	return &answer{body: *u}
 }
 
-// mayAdminister: whoever administers the installation is changed, or removed, by
-// those who administer it too.
+// mayAdminister: whoever administers the installation is changed, removed, or
+// made by the address that a binding names, by those who administer it too.
 func (c *call) mayAdminister(u *identity.User) error {
-	if u.UID == "" || !c.snap.Administers(u, c.now) {
+	if !c.snap.Administers(u, c.now) {
 		return nil
 	}
 	return c.may(identity.PermTenantAdmin, c.snap.Tenant())

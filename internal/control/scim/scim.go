@@ -73,6 +73,10 @@ type Trust interface {
 	// UID, whether it may give somebody this e-mail address and user name. False
 	// where they administer the tenant, if only for a time.
 	MayAdopt(ctx context.Context, directory string, u identity.User) bool
+	// MayUnbury says whether a directory may lift the tombstones of people, by
+	// their uids: a token of theirs that is still valid then counts again. False
+	// where one of them would administer the tenant.
+	MayUnbury(ctx context.Context, uids []string) bool
 	// MayName says whether a directory may make a team of this name. False
 	// where something names the team as a subject already and the operator did
 	// not mean the directory's.
@@ -143,5 +147,7 @@ type nobody struct{}
 func (nobody) MayAdopt(_ context.Context, directory string, u identity.User) bool {
 	return u.UID == "" || u.Manager == v1.ManagerSCIM(directory)
 }
+
+func (nobody) MayUnbury(context.Context, []string) bool { return true }
 
 func (nobody) MayName(context.Context, string, string) bool { return true }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatehouse-ai/gatehouse/internal/control/scim"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
+	"github.com/gatehouse-ai/gatehouse/internal/record"
 )
 
 func TestSecurityOnlyALiveScimTokenGetsIn(t *testing.T) {
@@ -228,6 +229,44 @@ func TestSecurityADirectoryGivesNoAdministratorAnotherName(t *testing.T) {
 		}
 		w.trust.admins = nil
 		w.do("PATCH", "/Users/"+id, patch(`{"op":"replace","path":"emails","value":[{"value":"lovelace@example.com"}]}`)).want(200)
+	})
+}
+
+// A directory's own id of somebody is likely their subject at the issuer: with it
+// a removed administrator would be let in again beside any other address.
+func TestSecurityADirectoryDoesNotUnburyAnAdministrator(t *testing.T) {
+	eachBackend(t, func(t *testing.T, w *world) {
+		linked := func(subject string) []identity.UserIdentity {
+			return []identity.UserIdentity{{Issuer: "https://okta.example", Subject: subject, LinkedAt: time.Now()}}
+		}
+		boss := w.putUser(identity.User{Email: "boss@example.com", Active: true, Identities: linked("x-boss")})
+		bob := w.putUser(identity.User{Email: "bob@example.com", Active: true, Identities: linked("x-bob")})
+		if _, err := w.back.Commit(t.Context(), &record.Batch{DeleteUsers: []string{boss.UID, bob.UID}}); err != nil {
+			t.Fatal(err)
+		}
+		w.trust.admins, w.trust.buried = []string{"boss@example.com"}, []string{boss.UID}
+		left := func(email string) int {
+			t.Helper()
+			uids, err := w.back.TombstonesOf(t.Context(), email, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(uids)
+		}
+		post := func(name, external string) *reply {
+			return w.do("POST", "/Users", `{`+userSchema+`,"userName":"`+name+`@example.com","externalId":"`+external+`"}`)
+		}
+		post("other", "x-boss").refused(409, "uniqueness")
+		if left("boss@example.com") != 1 {
+			t.Error("the administrator's tombstone was lifted")
+		}
+		if e := w.lastAudit(); e.Outcome != "denied" || !strings.Contains(string(e.After), "removed") {
+			t.Errorf("audited as %+v", e)
+		}
+		post("robert", "x-bob").want(201) // somebody else comes back under another address
+		if left("bob@example.com") != 0 {
+			t.Error("the tombstone was not lifted")
+		}
 	})
 }
 

@@ -207,8 +207,14 @@ func (c *call) claim(b *record.Batch, old, u *identity.User) error {
 		}
 	}
 	var err error
-	b.LiftTombstones, err = c.opt.Past.TombstonesOf(c.ctx, u.Email, keys)
-	return err
+	if b.LiftTombstones, err = c.opt.Past.TombstonesOf(c.ctx, u.Email, keys); err != nil {
+		return err
+	}
+	if len(b.LiftTombstones) > 0 && !c.opt.Trust.MayUnbury(c.ctx, b.LiftTombstones) {
+		return c.denyUser("somebody who was removed would administer the installation again", u.Email, old, u,
+			taken("externalId: it was somebody's who was removed; an administrator must add the person"))
+	}
+	return nil
 }
 
 // trusted refuses names with which the installation would be administered, and

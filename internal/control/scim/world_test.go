@@ -49,10 +49,15 @@ func openDatabase(t testing.TB) *sqlite.DB {
 // trust is a Trust that a test can change.
 type trust struct {
 	admins, granted []string // addresses and names of admins; teams with grants
+	buried          []string // uids of people who were removed and would be admins
 }
 
 func (p *trust) MayAdopt(_ context.Context, _ string, u identity.User) bool {
 	return !slices.Contains(p.admins, u.Email) && !slices.Contains(p.admins, u.UserName)
+}
+
+func (p *trust) MayUnbury(_ context.Context, uids []string) bool {
+	return !slices.ContainsFunc(uids, func(uid string) bool { return slices.Contains(p.buried, uid) })
 }
 
 func (p *trust) MayName(_ context.Context, _, team string) bool {

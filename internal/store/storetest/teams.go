@@ -14,6 +14,7 @@ func teamTests() map[string]func(*testing.T, *fixture) {
 	return map[string]func(*testing.T, *fixture){
 		"TestSecurityATeamsPeopleGoWithTheTeam":      teamsPeopleGo,
 		"TestATeamTakenFromADirectoryKeepsItsPeople": teamTakenOver,
+		"TestSecurityANewTeamBeginsWithNobody":       teamBeginsEmpty,
 	}
 }
 
@@ -124,6 +125,26 @@ func teamsPeopleGo(t *testing.T, f *fixture) {
 	}
 	if list, err := f.TeamMembers(t.Context(), "b", "", "", 0); err != nil || len(list) != 2 {
 		t.Errorf("another team has %v, %v", list, err)
+	}
+}
+
+func teamBeginsEmpty(t *testing.T, f *fixture) {
+	// Written without a condition on the team, as by a sign-in.
+	f.commit(&record.Batch{PutUsers: []identity.User{inTeams("u-1", identity.Membership{Team: "a", Source: "sso:https://a"}, identity.Membership{Team: "b", Source: "manual"})}})
+	before := f.head()
+	f.commit(&record.Batch{
+		PutResources: []v1.Resource{team("a", "")},
+		PutUsers:     []identity.User{inTeams("u-2", identity.Membership{Team: "a", Source: "manual"})}, // put there by whoever makes it
+	})
+	if got := f.membershipsOf("a", f.since(before)); len(got) != 1 || got[0] != "u-2 manual" {
+		t.Errorf("it begins with %v", got)
+	}
+	if list, err := f.TeamMembers(t.Context(), "b", "", "", 0); err != nil || len(list) != 1 {
+		t.Errorf("another team has %v, %v", list, err)
+	}
+	f.commit(&record.Batch{PutResources: []v1.Resource{team("a", "changed")}})
+	if list, err := f.TeamMembers(t.Context(), "a", "", "", 0); err != nil || len(list) != 1 {
+		t.Errorf("a change of the team leaves %v, %v", list, err)
 	}
 }
 

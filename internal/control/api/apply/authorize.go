@@ -82,6 +82,9 @@ func (p *plan) mayDelete(r v1.Resource) error {
 	if err != nil && p.may(identity.KindPermission(key.Kind, verbRead), ref, p.target(r)) != nil {
 		return denied(identity.KindPermission(key.Kind, verbDelete), "this would remove what you may not remove")
 	}
+	if err == nil {
+		err = p.mayTakeAway(r, nil)
+	}
 	return err
 }
 

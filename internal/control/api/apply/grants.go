@@ -195,6 +195,11 @@ func (p *plan) mayGrant(it *item) error {
 	if p.actor.system {
 		return nil
 	}
+	if it.old != nil {
+		if err := p.mayTakeAway(it.old, it.new()); err != nil {
+			return err
+		}
+	}
 	var had []grant
 	if it.old != nil && teamOf(it.old) == teamOf(it.new()) {
 		had = grantsOf(it.old)
@@ -249,7 +254,7 @@ func (p *plan) mayJoin(it *item, t *v1.Team) error {
 	groups := !containsAll(old.Spec.IdentityProviderGroups, t.Spec.IdentityProviderGroups)
 	members := !containsAll(slices.Concat(old.Spec.Members, old.Spec.Managers), t.Spec.Members)
 	if members && !managers && !groups && it.old != nil && p.may(identity.PermTeamMembers, it.ref(), p.target(it.old)) == nil {
-		return p.mayBecome(identity.TeamSubject(t.Name), it.ref())
+		return p.mayManage(identity.TeamSubject(t.Name), it.ref())
 	}
 	if !managers && !groups && !members {
 		return nil
@@ -275,22 +280,6 @@ func (p *plan) membership(who identity.Subject, what string, perm identity.Permi
 		}
 	}
 	return nil
-}
-
-// mayBecome: who makes somebody a subject that administers the installation must
-// administer it themselves, whatever else they may do about that subject.
-func (p *plan) mayBecome(who identity.Subject, ref identity.ResourceRef) error {
-	if !p.snap.SubjectAdministers(who, p.now) {
-		return nil
-	}
-	return p.mayAdmin(ref)
-}
-
-// MayBecome says whether an actor who may manage a team's people, or an
-// account's tokens, may make somebody that subject.
-func (a *Applier) MayBecome(actor Actor, who identity.Subject, ref identity.ResourceRef) error {
-	p := &plan{Applier: a, actor: actor, snap: actor.Snapshot, now: a.opt.Now()}
-	return p.mayBecome(who, ref)
 }
 
 // MayMake says whether an actor may make somebody a subject: whether they hold
@@ -331,7 +320,7 @@ func (p *plan) mayIdentify(it *item, v *v1.VirtualAccount) error {
 		if err := p.may(identity.PermVirtualAccountTokens, where, p.target(v)); err != nil {
 			return err
 		}
-		if err := p.mayBecome(identity.VirtualAccountSubject(v.Name), where); err != nil {
+		if err := p.mayManage(identity.VirtualAccountSubject(v.Name), where); err != nil {
 			return err
 		}
 	}
