@@ -278,6 +278,91 @@ func TestSecurityADatabaseOfAnotherKeyIsNotUsedWhenItIsBack(t *testing.T) {
 	})
 }
 
+// An empty database, as between its making and a restore, is no new installation:
+// neither for a replica that starts, nor for one that waits.
+func TestSecurityAnEmptyDatabaseIsNotTakenForOurs(t *testing.T) {
+	w := newAwayWorld(t)
+	good, _ := w.settle()
+	w.end(w.server.Exec("postgres", `ALTER DATABASE gatehouse_away RENAME TO kept`))
+	w.end(w.server.Exec("postgres", `CREATE DATABASE gatehouse_away`))
+	w.end(w.server.Stop())
+	a := w.start()
+	defer stop(t, a)
+	w.end(w.server.Run())
+	w.eventually("the log says why", func() bool { return strings.Contains(w.log.String(), "no Gatehouse in it") })
+	w.want(a, http.StatusOK, http.MethodPost, "/v1/chat/completions", good, chat)
+	other := *w
+	other.dir = filepath.Join(t.TempDir(), "copies")
+	w.end(os.CopyFS(other.dir, os.DirFS(w.dir)))
+	if b, err := other.try(); err == nil {
+		stop(t, b)
+		t.Error("a replica with a copy began anew")
+	} else if !strings.Contains(err.Error(), "GATEHOUSE_DATABASE_URL") || !strings.Contains(err.Error(), "begin anew") {
+		t.Error(err)
+	}
+	w.end(w.server.Exec("postgres", `DROP DATABASE gatehouse_away WITH (FORCE)`))
+	w.end(w.server.Exec("postgres", `ALTER DATABASE kept RENAME TO gatehouse_away`))
+	w.eventually("the restored one is taken", func() bool {
+		status, _ := w.call(a, http.MethodPut, "/api/v1/teams/late", w.admin, anotherTeam)
+		return status == http.StatusCreated
+	})
+}
+
+// A copy is of one history of the database. After a restore there is another,
+// whose revisions have the same numbers.
+func TestSecurityACopyDoesNotOutliveARestoredDatabase(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		w := newAwayWorld(t)
+		good, _ := w.settle()
+		team := func(a *app.App, name string) {
+			w.want(a, http.StatusCreated, http.MethodPut, "/api/v1/teams/"+name, w.admin, `{"apiVersion":"gatehouse.dev/v1","kind":"Team","metadata":{"name":"`+name+`"},"spec":{}}`)
+		}
+		w.end(w.server.Exec("postgres", `CREATE DATABASE backup TEMPLATE gatehouse_away`))
+		a := w.start()
+		for _, name := range []string{"old-1", "old-2", "old-3"} {
+			team(a, name)
+		}
+		stop(t, a)
+		old := w.dir
+		w.end(w.server.Exec("postgres", `DROP DATABASE gatehouse_away`))
+		w.end(w.server.Exec("postgres", `CREATE DATABASE gatehouse_away TEMPLATE backup`))
+		// Another replica starts first. There the token is revoked, and more is written.
+		w.dir = filepath.Join(t.TempDir(), "other")
+		b := w.start()
+		var list struct {
+			Items []struct {
+				ID        string
+				RevokedAt *string
+			}
+		}
+		w.end(json.Unmarshal([]byte(w.want(b, http.StatusOK, http.MethodGet, "/api/v1/virtual-accounts/bot/tokens", w.admin, "")), &list))
+		for _, tok := range list.Items {
+			if tok.RevokedAt == nil {
+				w.want(b, http.StatusNoContent, http.MethodDelete, "/api/v1/virtual-accounts/bot/tokens/"+tok.ID, w.admin, "")
+			}
+		}
+		for _, name := range []string{"new-1", "new-2", "new-3", "new-4", "new-5"} {
+			team(b, name)
+		}
+		w.dir = old
+		if !away {
+			a = w.start()
+		} else {
+			w.end(w.server.Stop())
+			a = w.start()
+			w.want(a, http.StatusOK, http.MethodPost, "/v1/chat/completions", good, chat) // as of its own history
+			w.end(w.server.Run())
+			w.eventually("the database's history counts", func() bool {
+				status, _ := w.call(a, http.MethodPost, "/v1/chat/completions", good, chat)
+				return status == http.StatusUnauthorized
+			})
+		}
+		w.want(a, http.StatusUnauthorized, http.MethodPost, "/v1/chat/completions", good, chat)
+		stop(t, a)
+		stop(t, b)
+	}
+}
+
 func TestSecurityTwoProcessesDoNotShareADirectoryOfCopies(t *testing.T) {
 	w := newAwayWorld(t)
 	first := w.start()

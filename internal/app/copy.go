@@ -11,6 +11,8 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/secret/stored"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot/disk"
+	"github.com/gatehouse-ai/gatehouse/internal/store"
+	"github.com/gatehouse-ai/gatehouse/internal/store/postgres"
 )
 
 // own sees to it that no other process uses the directory of copies: two would
@@ -66,20 +68,32 @@ func (a *App) storedValues() (stored.SealedReader, error) {
 	return a.kept, err
 }
 
-// follow publishes the copy on disk, if it is good, so that a database that is
-// away does not keep anybody waiting; then it reads the store and follows it.
+// follow reads the store and follows it. Where that cannot be read, the copy on
+// disk stands in for it, if it is good.
 func (a *App) follow(ctx context.Context) error {
-	if err := a.seed(); err != nil && a.away != nil {
-		return fmt.Errorf("%w; nor can the copy of the configuration in %s stand in for it: %w", a.away, a.copyDir(), err)
-	} else if err != nil && !errors.Is(err, disk.ErrNone) {
-		a.log.Warn("the copy of the configuration on disk is not used", "error", err)
-	}
-	if err := a.publisher.Start(ctx); err != nil {
-		return fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
+	if err := a.startPublisher(ctx); err != nil {
+		return err
 	}
 	a.onStop(func(context.Context) error { a.publisher.Close(); return nil })
 	a.maintain(ctx)
 	return nil
+}
+
+func (a *App) startPublisher(ctx context.Context) error {
+	cause := a.away
+	if cause == nil {
+		err := a.publisher.Start(ctx)
+		if err == nil {
+			return nil
+		}
+		cause = fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
+	}
+	if err := a.seed(); errors.Is(err, disk.ErrNone) && a.copyDir() == "" {
+		return cause
+	} else if err != nil {
+		return fmt.Errorf("%w; nor can the copy of the configuration in %s stand in for it: %w", cause, a.copyDir(), err)
+	}
+	return a.publisher.Start(ctx)
 }
 
 func (a *App) seed() error {
@@ -100,8 +114,9 @@ const (
 )
 
 // awaitDatabase connects to a database that was away at the start, and then does
-// what the start has left out. A database that may not be used (another master
-// key, a newer schema) stays away: what was served goes on, until it is too old.
+// what the start has left out. A database that may not be used (an empty one,
+// another master key, a newer schema) stays away: what was served goes on, until
+// it is too old.
 func (a *App) awaitDatabase(ctx context.Context) {
 	a.log.Warn("the database is away; serving the copy of the configuration on disk", "error", a.away, "revision", a.publisher.Health().Head.Revision)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -132,7 +147,7 @@ func retry(ctx context.Context, try func() (done bool)) bool {
 func (a *App) connectLater(ctx context.Context) bool {
 	said := a.away.Error()
 	return retry(ctx, func() bool {
-		err := a.shared.Connect(ctx, a.checkKey)
+		err := a.shared.Connect(ctx, a.isOurs)
 		if err == nil {
 			return true
 		}
@@ -143,6 +158,32 @@ func (a *App) connectLater(ctx context.Context) bool {
 		}
 		return false
 	})
+}
+
+// isOurs refuses a database that is not the one that the copy is of.
+func (a *App) isOurs(ctx context.Context, db *store.Database) error {
+	if err := notEmpty(ctx, db); err != nil {
+		return err
+	}
+	check, err := db.CheckValue(ctx)
+	if err != nil {
+		return err
+	}
+	return a.verifyKey(check)
+}
+
+// notEmpty refuses a database without a Gatehouse where there was one: it is
+// about to be restored into, or it is another's. To begin anew there would answer
+// everybody with 401.
+func notEmpty(ctx context.Context, db *store.Database) error {
+	check, err := db.CheckValue(ctx)
+	switch {
+	case err != nil && postgres.Away(err):
+		return err
+	case err != nil || check == nil:
+		return errors.Join(errors.New("there is no Gatehouse in it, and there was, by the copy in snapshot.dir: restore it, or empty that directory to begin anew"), err)
+	}
+	return nil
 }
 
 // writeLater is write, once what is published is the database's.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatehouse-ai/gatehouse/internal/app/settings"
 	"github.com/gatehouse-ai/gatehouse/internal/seal"
+	"github.com/gatehouse-ai/gatehouse/internal/snapshot/disk"
 	"github.com/gatehouse-ai/gatehouse/internal/store"
 	"github.com/gatehouse-ai/gatehouse/internal/store/postgres"
 	"github.com/gatehouse-ai/gatehouse/internal/store/sqlite"
@@ -24,7 +25,11 @@ func (a *App) openStore(ctx context.Context) error {
 		}
 		a.db, a.shared = db.Database, db
 		a.onStop(func(context.Context) error { return db.Close() })
-		if err := db.Connect(ctx, nil); err != nil {
+		check := notEmpty
+		if dir := a.copyDir(); dir == "" || !disk.Present(dir) {
+			check = nil // a new installation
+		}
+		if err := db.Connect(ctx, check); err != nil {
 			err = fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
 			if a.copyDir() == "" || !postgres.Away(err) {
 				return err
@@ -87,6 +92,11 @@ func (a *App) checkKey(ctx context.Context, db *store.Database) error {
 			return err
 		}
 	}
+	return a.verifyKey(check)
+}
+
+// verifyKey compares the master key with a check value.
+func (a *App) verifyKey(check []byte) error {
 	if err := a.keys.Verify(string(check)); err != nil {
 		return fmt.Errorf("%s: the database was made with another master key: %w", a.cfg.Origin("secrets.masterKey"), err)
 	}

@@ -62,6 +62,7 @@ type Publisher struct {
 
 	mu        sync.Mutex
 	last      *Snapshot // as current, but kept when it is too old to be used
+	seeded    bool      // last did not come from the loader
 	confirmed time.Time // when the loader last agreed with last
 	problem   error
 	changed   chan struct{} // closed and replaced at every publish
@@ -95,13 +96,16 @@ func NewPublisher(opt Options) *Publisher {
 func (p *Publisher) Load() *Snapshot { return p.current.Load() }
 
 // Seed publishes a snapshot that did not come from the loader: the copy on
-// disk. since is when the loader last agreed with it.
+// disk. since is when the loader last agreed with it. It stands in for the loader
+// until that answers, and then everything is read anew: of a database that was
+// restored meanwhile, and written to since, a revision that is right by number
+// may be of another history.
 // One that is too old is kept, for what the loader changes, but not served.
 func (p *Publisher) Seed(s *Snapshot, since time.Time) {
 	if now := p.opt.Now(); since.After(now) {
 		since = now
 	}
-	p.publish(s, since)
+	p.publish(s, since, true)
 }
 
 // Start loads once and then follows until Close. Where the first load fails it
@@ -201,7 +205,7 @@ func (p *Publisher) fail(err error) {
 
 func (p *Publisher) refresh(ctx context.Context) error {
 	prev := p.newest()
-	if prev != nil {
+	if prev != nil && !p.isSeeded() {
 		rows, head, full, err := p.opt.Loader.Since(ctx, prev.head)
 		switch {
 		case err != nil:
@@ -220,7 +224,7 @@ func (p *Publisher) refresh(ctx context.Context) error {
 			if rows != nil {
 				b.Add(rows)
 			}
-			p.publish(b.Build(head), p.opt.Now())
+			p.publish(b.Build(head), p.opt.Now(), false)
 			return nil
 		}
 	}
@@ -235,8 +239,14 @@ func (p *Publisher) refresh(ctx context.Context) error {
 	if p.opt.Journal != nil {
 		p.opt.Journal.Full(head)
 	}
-	p.publish(b.Build(head), p.opt.Now())
+	p.publish(b.Build(head), p.opt.Now(), false)
 	return nil
+}
+
+func (p *Publisher) isSeeded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seeded
 }
 
 func (p *Publisher) newest() *Snapshot {
@@ -252,14 +262,14 @@ func (p *Publisher) confirm() {
 	p.serve()
 }
 
-func (p *Publisher) publish(s *Snapshot, confirmed time.Time) {
+func (p *Publisher) publish(s *Snapshot, confirmed time.Time, seeded bool) {
 	prev := p.newest()
 	for _, r := range p.opt.Runtimes {
 		r.Reconcile(prev, s)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last, p.confirmed, p.problem = s, confirmed, nil
+	p.last, p.seeded, p.confirmed, p.problem = s, seeded, confirmed, nil
 	p.serve()
 	close(p.changed)
 	p.changed = make(chan struct{})
@@ -276,7 +286,7 @@ func (p *Publisher) Changed() <-chan struct{} {
 func (p *Publisher) WaitFor(ctx context.Context, head identity.Head) error {
 	for {
 		changed := p.Changed()
-		if s := p.newest(); s != nil && s.head.Epoch == head.Epoch && s.head.Revision >= head.Revision {
+		if s := p.newest(); s != nil && !p.isSeeded() && s.head.Epoch == head.Epoch && s.head.Revision >= head.Revision {
 			return nil
 		}
 		select {

@@ -73,6 +73,12 @@ func Read(dir string, keys Opener, now time.Time, maxStaleness time.Duration) (*
 	return b.Build(at), confirmed, nil
 }
 
+// Present reports whether a directory holds a copy, good or not.
+func Present(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, baseName))
+	return err == nil
+}
+
 // follows reports whether a journal lists every change after a base. That the
 // journal has no hole itself was seen when it was read.
 func follows(base identity.Head, j *journal) error {

@@ -74,7 +74,9 @@ func TestAServerThatComesBackIsConnectedTo(t *testing.T) {
 }
 
 func TestSecurityADatabaseThatIsRefusedIsSeenByNobody(t *testing.T) {
-	db := prepared(t, database(t))
+	url := database(t)
+	opened(t, postgres.Options{URL: url})
+	db := prepared(t, url)
 	refused := errors.New("another master key")
 	asked := 0
 	err := db.Connect(t.Context(), func(ctx context.Context, first *store.Database) error {
@@ -88,6 +90,22 @@ func TestSecurityADatabaseThatIsRefusedIsSeenByNobody(t *testing.T) {
 		t.Errorf("asked %d times: %v", asked, err)
 	}
 	shut(t, "after it was refused", db)
+}
+
+// A database of the version before, or an empty one, is as it was.
+func TestSecurityADatabaseThatIsRefusedIsNotWrittenTo(t *testing.T) {
+	url := database(t)
+	err := prepared(t, url).Connect(t.Context(), func(ctx context.Context, first *store.Database) error {
+		_, err := first.CheckValue(ctx)
+		return err
+	})
+	if err == nil || postgres.Away(err) {
+		t.Errorf("an empty database was accepted, or is away: %v", err)
+	}
+	tables := -1
+	if err := connect(t, url).QueryRow(`SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'`).Scan(&tables); err != nil || tables != 0 {
+		t.Errorf("%d tables, %v", tables, err)
+	}
 }
 
 // Whoever has written a wrong setting must hear of it at the start.

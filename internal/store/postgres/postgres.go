@@ -101,8 +101,9 @@ func Prepare(o Options) (*DB, error) {
 }
 
 // Connect brings the schema up to date and lets everybody in. check, where it is
-// not nil, is asked in between: what it refuses nobody else gets to see. Connect
-// may be called again after it failed (see Away), and by one at a time.
+// not nil, is asked before: what it refuses is not written to, and nobody else
+// gets to see it; it must be content with the schema of the version before.
+// Connect may be called again after it failed (see Away), and by one at a time.
 func (db *DB) Connect(ctx context.Context, check func(context.Context, *store.Database) error) error {
 	if err := db.connect(ctx, check); err != nil {
 		return fmt.Errorf("open the PostgreSQL database %s on %s: %w", db.cfg.Database, db.cfg.Host, err)
@@ -111,10 +112,21 @@ func (db *DB) Connect(ctx context.Context, check func(context.Context, *store.Da
 }
 
 func (db *DB) connect(ctx context.Context, check func(context.Context, *store.Database) error) error {
+	if check != nil {
+		if err := db.alone(func(first *store.Database) error { return check(ctx, first) }); err != nil {
+			return err
+		}
+	}
 	if err := migrate(ctx, db.cfg, db.opt.Log); err != nil {
 		return err
 	}
-	head, err := db.begin(ctx, check)
+	var head identity.Head
+	err := db.alone(func(first *store.Database) (err error) {
+		if err = first.Start(ctx); err == nil {
+			head, err = first.Head(ctx)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -124,20 +136,11 @@ func (db *DB) connect(ctx context.Context, check func(context.Context, *store.Da
 	return nil
 }
 
-// begin looks at the database by a connection of its own, which no gate closes.
-func (db *DB) begin(ctx context.Context, check func(context.Context, *store.Database) error) (head identity.Head, err error) {
+// alone hands out the database by a connection of its own, which no gate closes.
+func (db *DB) alone(fn func(*store.Database) error) (err error) {
 	own := db.pool(1, "", nil)
 	defer func() { err = errors.Join(err, own.Close()) }()
-	first := store.New(db.dialect(), store.Pools{Read: own, Write: own}, store.Pools{}, db.opt.Now)
-	if err := first.Start(ctx); err != nil {
-		return head, err
-	}
-	if check != nil {
-		if err := check(ctx, first); err != nil {
-			return head, err
-		}
-	}
-	return first.Head(ctx)
+	return fn(store.New(db.dialect(), store.Pools{Read: own, Write: own}, store.Pools{}, db.opt.Now))
 }
 
 // errNotConnected: Connect has not succeeded yet.
