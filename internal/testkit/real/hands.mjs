@@ -43,10 +43,17 @@ async function keep(page, label, want, is) {
   at(page).kept.push(async () => { if (!(await holds())) throw new Error(`${label} was set to ${want}, and is ${await is()}`); });
 }
 
+// fill types, and types again where a page that was still loading has put its own
+// value over it, as a person would who looks at the form.
 async function fill(page, label, value) {
   const box = await one(page, label, 'textbox');
-  await box.fill(value);
-  await keep(page, label, value, () => box.inputValue());
+  const typed = async () => {
+    if (await box.inputValue() === value) return true;
+    await box.fill(value);
+    return false;
+  };
+  await until(typed, `${label} does not become ${value}`);
+  at(page).kept.push(() => until(typed, `${label} was set to ${value}, and does not stay so`));
 }
 
 async function set(page, label, value) {
