@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -152,9 +153,13 @@ func (h *Handler) breakGlassSignIn(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, BreakGlassConnection, err)
 		return
 	}
-	now := h.now()
-	if !h.guard.mayTry(network(h.addr(r)), now) {
-		h.breakGlassDenied(w, r, tooMany())
+	wrong := Refused("wrong_password", "The password is wrong.", nil)
+	if !longEnough(r.PostForm.Get("password")) { // no try: nobody has such a one
+		h.breakGlassDenied(w, r, wrong, false)
+		return
+	}
+	if !h.guard.mayTry(network(h.addr(r)), h.now()) {
+		h.breakGlassDenied(w, r, tooMany(), false)
 		return
 	}
 	st, stored, err := h.breakGlass(r.Context())
@@ -163,10 +168,10 @@ func (h *Handler) breakGlassSignIn(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, BreakGlassConnection, err)
 		return
 	case st.Password == "":
-		h.breakGlassDenied(w, r, noBreakGlass())
+		h.breakGlassDenied(w, r, noBreakGlass(), true)
 		return
 	case !h.guard.verify(r.PostForm.Get("password"), st.Password):
-		h.breakGlassDenied(w, r, Refused("wrong_password", "The password is wrong.", nil))
+		h.breakGlassDenied(w, r, wrong, true)
 		return
 	}
 	sound, err := h.soundAdmin(r.Context(), s, st.UID)
@@ -218,11 +223,15 @@ func (h *Handler) breakGlassRequest(w http.ResponseWriter, r *http.Request) erro
 	return parseForm(w, r)
 }
 
-// breakGlassDenied is as loud as a success.
-func (h *Handler) breakGlassDenied(w http.ResponseWriter, r *http.Request, f *Failure) {
+// longEnough reports whether a password could be one.
+func longEnough(password string) bool { return utf8.RuneCountInString(password) >= minPassword }
+
+// breakGlassDenied is as loud as a success. looked says whether the password was
+// compared with the right one.
+func (h *Handler) breakGlassDenied(w http.ResponseWriter, r *http.Request, f *Failure, looked bool) {
 	h.opt.Log.ErrorContext(r.Context(), "BREAK GLASS: a sign-in of the local administrator was refused", "id", requestID(r), "reason", f.Reason, "remote_addr", h.addr(r), "error", f.Error())
 	// Each that was looked at is told: there are few of them.
-	if f.Status != http.StatusTooManyRequests || h.guard.mayTellDenied(network(h.addr(r)), h.now()) {
+	if looked || h.guard.mayTellDenied(network(h.addr(r)), h.now()) {
 		after, _ := json.Marshal(map[string]string{"reason": f.Reason})
 		_, err := h.opt.Store.Commit(r.Context(), &record.Batch{Audit: []record.AuditEntry{{
 			Actor: "anonymous", Via: "sso:" + BreakGlassConnection, RemoteAddr: h.addr(r), RequestID: requestID(r),
@@ -281,7 +290,7 @@ func (h *Handler) breakGlassSetup(w http.ResponseWriter, r *http.Request) {
 	}
 	problem := ""
 	switch {
-	case len([]rune(password)) < minPassword:
+	case !longEnough(password):
 		problem = "The password must have at least 14 characters."
 	case len(password) > maxPassword:
 		problem = "The password must have at most 256 bytes."

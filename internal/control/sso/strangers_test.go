@@ -34,6 +34,18 @@ func TestSecurityStrangersNeverFillTheEmergencyDoor(t *testing.T) {
 			t.Errorf("the right password gets %d", code)
 		}
 	})
+	t.Run("with what can be no password", func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.setUp()
+		for n := range 2 * triesOfAll {
+			if code := w.at(anyNetwork(n)).tryPassword([]string{"", "short"}[n%2]); code == http.StatusSeeOther {
+				t.Fatal("it is the password")
+			}
+		}
+		if code := w.at(me).tryPassword(goodPassword); code != http.StatusSeeOther {
+			t.Errorf("the right password gets %d", code)
+		}
+	})
 	t.Run("with the addresses of one network", func(t *testing.T) {
 		w := newWorld(t, nil)
 		w.setUp()
