@@ -13,6 +13,7 @@ import (
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
 	"github.com/gatehouse-ai/gatehouse/internal/authn"
 	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
+	"github.com/gatehouse-ai/gatehouse/internal/control/audit"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
@@ -126,7 +127,7 @@ type API struct {
 	ops     []operation
 	openapi []byte
 
-	refusals refusals
+	refusals audit.Refusals
 }
 
 // New returns the control API. The error is a mistake in an operation's

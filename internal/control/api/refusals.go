@@ -6,57 +6,15 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/gatehouse-ai/gatehouse/internal/control/api/apply"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 )
 
-const (
-	// refusalsPerMinute is how many refusals of one caller are audited one by
-	// one. What comes on top is counted: somebody who may do nothing must not
-	// be able to fill the database, or to keep its one writer busy.
-	refusalsPerMinute = 60
-	// refusalCallers is of how many callers the counts are kept.
-	refusalCallers = 10_000
-	// auditTarget is the length of the longest target of a refusal, in bytes.
-	// What exists has shorter names.
-	auditTarget = 300
-)
-
-// refusals counts, by caller, what was refused.
-type refusals struct {
-	mu       sync.Mutex
-	byCaller map[string]*refusalCount
-}
-
-type refusalCount struct {
-	since time.Time
-	n     int
-}
-
-// audited reports whether a refusal is to be audited, and how many of the
-// same caller were not since the last one that was.
-func (f *refusals) audited(caller string, now time.Time) (ok bool, untold int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	r := f.byCaller[caller]
-	switch {
-	case r == nil:
-		if f.byCaller == nil || len(f.byCaller) >= refusalCallers {
-			f.byCaller = map[string]*refusalCount{}
-		}
-		f.byCaller[caller] = &refusalCount{since: now, n: 1}
-		return true, 0
-	case now.Sub(r.since) >= time.Minute:
-		untold = max(0, r.n-refusalsPerMinute)
-		r.since, r.n = now, 0
-	}
-	r.n++
-	return r.n <= refusalsPerMinute, untold
-}
+// auditTarget is the length of the longest target of a refusal, in bytes. What
+// exists has shorter names.
+const auditTarget = 300
 
 // auditable reports whether an answer is a refusal, shown or hidden, of what
 // would have changed something.
@@ -89,7 +47,8 @@ func (a *API) auditDenied(c *call, op *operation, p Problem, err error) {
 		target = strings.ToValidUTF8(target[:auditTarget], "") + "…"
 	}
 	e := c.entry(op.AuditAction, target, apply.OutcomeDenied)
-	ok, untold := a.refusals.audited(e.Actor+" "+e.ActorUID, c.now)
+	caller := e.Actor + " " + e.ActorUID
+	untold, ok := a.refusals.Admit(caller, c.now)
 	if !ok {
 		return
 	}
@@ -107,6 +66,7 @@ func (a *API) auditDenied(c *call, op *operation, p Problem, err error) {
 	ctx, cancel := contextWithTimeout(context.WithoutCancel(c.r.Context()))
 	defer cancel()
 	if _, err := a.opt.Writer.Commit(ctx, &record.Batch{Audit: []record.AuditEntry{e}}); err != nil {
+		a.refusals.Missed(caller, untold+1, c.now)
 		a.opt.Log.ErrorContext(c.r.Context(), "a refusal could not be audited", "request_id", c.id, "error", err)
 	}
 }

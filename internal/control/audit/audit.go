@@ -159,7 +159,9 @@ func (a *Auditor) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			a.checkpoint(context.WithoutCancel(ctx))
+			if a.PublicKey() != nil { // else the store was away all along, and there is nothing new
+				a.checkpoint(context.WithoutCancel(ctx))
+			}
 			return
 		case <-tick.C:
 			a.checkpoint(ctx)

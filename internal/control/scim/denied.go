@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
@@ -12,10 +11,6 @@ import (
 )
 
 const (
-	// deniedPerMinute is how many refusals of one directory are audited one by
-	// one. The rest is counted, and the next entry tells how many: the audit is
-	// never emptied, and a directory that goes on all night must not fill it.
-	deniedPerMinute = 60
 	// deniedTarget bounds a target, in bytes; names are refused before at less.
 	deniedTarget = 300
 	// deniedWait bounds how long the answer waits for the audit.
@@ -65,7 +60,7 @@ func (c *call) auditDenied() {
 	if d == nil {
 		return
 	}
-	untold, ok := c.denials.admit(c.directory, c.opt.Now())
+	untold, ok := c.denials.Admit(c.directory, c.opt.Now())
 	if !ok {
 		return
 	}
@@ -84,57 +79,7 @@ func (c *call) auditDenied() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), deniedWait)
 	defer cancel()
 	if _, err := c.opt.Writer.Commit(ctx, &record.Batch{Audit: []record.AuditEntry{e}}); err != nil {
-		c.denials.missed(c.directory, untold+1)
+		c.denials.Missed(c.directory, untold+1, c.opt.Now())
 		c.opt.Report(c.ctx, err)
 	}
-}
-
-// denials counts, by directory, what was refused. Directories are made by
-// administrators, so there are few.
-type denials struct {
-	mu          sync.Mutex
-	byDirectory map[string]*tally
-}
-
-type tally struct {
-	since time.Time
-	// told counts since then; untold, since the last entry.
-	told, untold int
-}
-
-// admit says whether a refusal is audited, and how many were not since the last
-// that was.
-func (f *denials) admit(directory string, now time.Time) (untold int, ok bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	t := f.of(directory)
-	if t.since.IsZero() || now.Sub(t.since) >= time.Minute {
-		t.since, t.told = now, 0
-	}
-	if t.told == deniedPerMinute {
-		t.untold++
-		return 0, false
-	}
-	t.told++
-	untold, t.untold = t.untold, 0
-	return untold, true
-}
-
-// missed counts what was admitted and could not be written.
-func (f *denials) missed(directory string, n int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.of(directory).untold += n
-}
-
-func (f *denials) of(directory string) *tally {
-	t := f.byDirectory[directory]
-	if t == nil {
-		t = &tally{}
-		if f.byDirectory == nil {
-			f.byDirectory = map[string]*tally{}
-		}
-		f.byDirectory[directory] = t
-	}
-	return t
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/control/audit"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/record"
 )
@@ -111,7 +112,7 @@ type Options struct {
 type Server struct {
 	opt         Options
 	user, group *resourceType
-	denials     denials
+	denials     audit.Refusals
 }
 
 // New makes a server.
