@@ -189,7 +189,7 @@ func (p *parser) comparison(depth int) (Expr, error) {
 	name := p.word()
 	start := p.at
 	if name == "" {
-		return nil, p.errorf(start, "expected an attribute, such as metadata.name")
+		return nil, p.errorf(start, "%s", p.noAttribute())
 	}
 	if p.known != nil {
 		if wrong := p.known(name); wrong != "" {
@@ -203,6 +203,15 @@ func (p *parser) comparison(depth int) (Expr, error) {
 	c := Compare{Path: name, At: start}
 	err := p.operation(&c)
 	return c, err
+}
+
+// noAttribute gives an example of the control API; whoever reads the full grammar
+// has attributes of their own.
+func (p *parser) noAttribute() string {
+	if p.full {
+		return "expected an attribute"
+	}
+	return "expected an attribute, such as metadata.name"
 }
 
 // operation reads an operator and what it compares with.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/gatehouse-ai/gatehouse/internal/control/filter"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
@@ -59,12 +58,9 @@ func stale() *problem {
 	return &problem{status: http.StatusPreconditionFailed, detail: "the resource has another version now; read it again"}
 }
 
-// misread says where a filter or a path is wrong, with an example of this API:
-// the grammar is shared with the control API, and what it gives as an example is
-// an attribute that is not here.
+// misread says where a filter or a path is wrong, with an example of this API.
 func misread(kind scimType, what, example string, e *filter.Error) *problem {
-	said, _, _ := strings.Cut(e.Message, ", such as ")
-	return bad(kind, "the %s is wrong at %d: %s; it is written like %s", what, e.Offset, said, example)
+	return bad(kind, "the %s is wrong at %d: %s; it is written like %s", what, e.Offset, e.Message, example)
 }
 
 // problemOf puts any error into SCIM's words. An uncoded one is internal: the
