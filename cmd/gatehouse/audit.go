@@ -80,7 +80,7 @@ func verifyAudit(ctx context.Context, r *remote, q *auditQuestion) error {
 	defer in.Close() //nolint:errcheck // read only
 	report, err := auditchain.Verify(in, opt)
 	problem, bad := errors.AsType[*auditchain.Problem](err)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	if !bad && errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%s: it breaks off, so nothing is proven: %w; if a server sent it, its log says why", q.source, err)
 	}
 	if err != nil && !bad {

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/gatehouse-ai/gatehouse/internal/app/settings"
 	"github.com/gatehouse-ai/gatehouse/internal/secret/stored"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot/disk"
@@ -24,7 +23,7 @@ func (a *App) own(dir string) error {
 		if a.cfg.Snapshot.Dir == "" {
 			setting = "database.url"
 		}
-		return &settings.Error{Setting: a.cfg.Origin(setting), Message: fmt.Sprintf("the directory %s cannot be this process's own: %v", dir, err)}
+		return fmt.Errorf("%s: the directory %s cannot be this process's own: %w", a.cfg.Origin(setting), dir, err)
 	}
 	a.onStop(func(context.Context) error { return release() })
 	return nil
@@ -88,24 +87,16 @@ func (a *App) startPublisher(ctx context.Context) error {
 		}
 		cause = fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
 	}
-	if err := a.seed(); errors.Is(err, disk.ErrNone) && a.copyDir() == "" {
-		return cause
-	} else if err != nil {
-		return fmt.Errorf("%w; nor can the copy of the configuration in %s stand in for it: %w", cause, a.copyDir(), err)
-	}
-	return a.publisher.Start(ctx)
-}
-
-func (a *App) seed() error {
 	dir := a.copyDir()
 	if dir == "" {
-		return disk.ErrNone
+		return cause
 	}
 	seed, since, err := disk.Read(dir, a.keys, a.now(), a.cfg.Snapshot.MaxStaleness)
-	if err == nil {
-		a.publisher.Seed(seed, since)
+	if err != nil {
+		return fmt.Errorf("%w; nor can the copy of the configuration in %s stand in for it: %w", cause, dir, err)
 	}
-	return err
+	a.publisher.Seed(seed, since)
+	return a.publisher.Start(ctx)
 }
 
 const (
@@ -162,28 +153,31 @@ func (a *App) connectLater(ctx context.Context) bool {
 
 // isOurs refuses a database that is not the one that the copy is of.
 func (a *App) isOurs(ctx context.Context, db *store.Database) error {
-	if err := notEmpty(ctx, db); err != nil {
-		return err
-	}
-	check, err := db.CheckValue(ctx)
+	check, err := existing(ctx, db)
 	if err != nil {
 		return err
 	}
 	return a.verifyKey(check)
 }
 
-// notEmpty refuses a database without a Gatehouse where there was one: it is
-// about to be restored into, or it is another's. To begin anew there would answer
-// everybody with 401.
+// notEmpty is isOurs before the key is opened.
 func notEmpty(ctx context.Context, db *store.Database) error {
+	_, err := existing(ctx, db)
+	return err
+}
+
+// existing reads the check value of a database, and refuses one without a
+// Gatehouse where there was one: it is about to be restored into, or it is
+// another's. To begin anew there would answer everybody with 401.
+func existing(ctx context.Context, db *store.Database) ([]byte, error) {
 	check, err := db.CheckValue(ctx)
 	switch {
 	case err != nil && postgres.Away(err):
-		return err
+		return nil, err
 	case err != nil || check == nil:
-		return errors.Join(errors.New("there is no Gatehouse in it, and there was, by the copy in snapshot.dir: restore it, or empty that directory to begin anew"), err)
+		return nil, errors.Join(errors.New("there is no Gatehouse in it, and there was, by the copy in snapshot.dir: restore it, or empty that directory to begin anew"), err)
 	}
-	return nil
+	return check, nil
 }
 
 // writeLater is write, once what is published is the database's.

@@ -25,13 +25,13 @@ func (a *App) openStore(ctx context.Context) error {
 		}
 		a.db, a.shared = db.Database, db
 		a.onStop(func(context.Context) error { return db.Close() })
-		check := notEmpty
-		if dir := a.copyDir(); dir == "" || !disk.Present(dir) {
+		check, dir := notEmpty, a.copyDir()
+		if dir == "" || !disk.Present(dir) {
 			check = nil // a new installation
 		}
 		if err := db.Connect(ctx, check); err != nil {
 			err = fmt.Errorf("%s: %w", a.cfg.Origin("database.url"), err)
-			if a.copyDir() == "" || !postgres.Away(err) {
+			if dir == "" || !postgres.Away(err) {
 				return err
 			}
 			a.away = err

@@ -190,7 +190,7 @@ func (p *plan) role(name string) (role, error) {
 }
 
 // mayGrant is the rule that nobody grants more than they hold. Only what is
-// added counts; whoever may write a resource may take away.
+// added counts; whoever may write a resource may take away, but not administering.
 func (p *plan) mayGrant(it *item) error {
 	if p.actor.system {
 		return nil
