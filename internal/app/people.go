@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/netip"
-	"slices"
-	"strings"
 	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
@@ -35,7 +33,7 @@ func (a *App) makePeople(secrets *secretRuntime, addr func(*http.Request) netip.
 	a.onStop(func(context.Context) error { a.sso.Close(); return nil })
 	a.scim, err = scim.New(scim.Options{
 		People: a.db, Past: a.db, Teams: a.db, Writer: a.db,
-		Authenticator: directoryTokens{a.publisher, a.explainer, addr, a.ledger.TouchToken, a.now}, Trust: directoryTrust{a.publisher, a.now},
+		Authenticator: directoryTokens{a.publisher, a.explainer, addr, a.ledger.TouchToken, a.now}, Trust: scim.TrustOf(a.publisher, a.now),
 		BaseURL: a.url, Addr: addr, Now: a.now,
 		Await: func(ctx context.Context, head identity.Head) {
 			ctx, cancel := context.WithTimeout(ctx, liveWait)
@@ -130,50 +128,6 @@ func (d directoryTokens) Authenticate(_ context.Context, r *http.Request) (direc
 		d.used(tokenID, d.now(), addr.String())
 	}
 	return directory, tokenID, err
-}
-
-// directoryTrust says what a directory may not take.
-type directoryTrust struct {
-	snapshots interface{ Load() *snapshot.Snapshot }
-	now       func() time.Time
-}
-
-// MayAdopt keeps a directory from becoming a tenant admin: by taking one over, by
-// giving one another's address, or by giving somebody the address or user name
-// that a binding names.
-func (d directoryTrust) MayAdopt(_ context.Context, _ string, u identity.User) bool {
-	s := d.snapshots.Load()
-	return s != nil && !s.Administers(&u, d.now())
-}
-
-// MayUnbury: somebody who was removed while an address led to a tenant admin is
-// let in again by an administrator. Whom this snapshot does not know is not.
-func (d directoryTrust) MayUnbury(_ context.Context, uids []string) bool {
-	s := d.snapshots.Load()
-	return s != nil && !slices.ContainsFunc(uids, func(uid string) bool {
-		t, ok := s.Tombstone(uid)
-		return !ok || s.Administers(&identity.User{Email: t.Email}, d.now())
-	})
-}
-
-// MayName: grants that name a team wait for that team, and not for whatever
-// group a directory calls so; unless the directory's resource says that it may.
-func (d directoryTrust) MayName(_ context.Context, directory, team string) bool {
-	s := d.snapshots.Load()
-	if s == nil {
-		return false
-	}
-	res, ok := s.ScimDirectory(directory)
-	if !ok {
-		return false
-	}
-	if len(s.Intern([]identity.Subject{identity.TeamSubject(team)})) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(res.Spec.Teams, func(pattern string) bool {
-		prefix, open := strings.CutSuffix(pattern, "*")
-		return pattern == team || open && strings.HasPrefix(team, prefix)
-	})
 }
 
 // announceBreakGlass makes the one-time link of the local administrator, at the

@@ -1,4 +1,4 @@
-package app
+package scim_test
 
 import (
 	"encoding/json"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	v1 "github.com/gatehouse-ai/gatehouse/api/v1"
+	"github.com/gatehouse-ai/gatehouse/internal/control/scim"
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
 )
@@ -29,7 +30,7 @@ func resource(t *testing.T, kind v1.Kind, name, spec string) v1.Resource {
 
 // trusted is what a directory faces: two administrators, one by address and one
 // by a team, and grants that wait for teams.
-func trusted(t *testing.T) directoryTrust {
+func trusted(t *testing.T) *scim.SnapshotTrust {
 	b := snapshot.NewBuilder(nil)
 	b.Add(&identity.Rows{
 		Resources: []v1.Resource{
@@ -48,7 +49,7 @@ func trusted(t *testing.T) directoryTrust {
 		},
 	})
 	b.Add(&identity.Rows{Tombstones: []identity.Tombstone{{UID: "t-temp", Email: "temp@acme.com"}, {UID: "t-eve", Email: "eve@acme.com"}}})
-	return directoryTrust{shelf{b.Build(identity.Head{Epoch: "e", Revision: 1})}, time.Now}
+	return scim.TrustOf(shelf{b.Build(identity.Head{Epoch: "e", Revision: 1})}, time.Now)
 }
 
 func TestSecurityADirectoryTakesOverNoAdministrator(t *testing.T) {
@@ -69,7 +70,7 @@ func TestSecurityADirectoryTakesOverNoAdministrator(t *testing.T) {
 			t.Errorf("%q %s: %v", c.user.UID, c.user.Email, got)
 		}
 	}
-	if (directoryTrust{shelf{}, time.Now}).MayAdopt(t.Context(), "plain", identity.User{Email: "new@acme.com"}) {
+	if scim.TrustOf(shelf{}, time.Now).MayAdopt(t.Context(), "plain", identity.User{Email: "new@acme.com"}) {
 		t.Error("without a configuration")
 	}
 }
@@ -90,7 +91,7 @@ func TestSecurityADirectoryUnburiesNoAdministrator(t *testing.T) {
 			t.Errorf("%v: %v", c.uids, got)
 		}
 	}
-	if (directoryTrust{shelf{}, time.Now}).MayUnbury(t.Context(), []string{"t-eve"}) {
+	if scim.TrustOf(shelf{}, time.Now).MayUnbury(t.Context(), []string{"t-eve"}) {
 		t.Error("without a configuration")
 	}
 }
@@ -114,7 +115,7 @@ func TestSecurityADirectoryTakesNoGrantsByAGroupsName(t *testing.T) {
 			t.Errorf("%s, %s: %v", c.directory, c.team, got)
 		}
 	}
-	if (directoryTrust{shelf{}, time.Now}).MayName(t.Context(), "plain", "free") {
+	if scim.TrustOf(shelf{}, time.Now).MayName(t.Context(), "plain", "free") {
 		t.Error("without a configuration")
 	}
 }
