@@ -1,6 +1,11 @@
 package app
 
 import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -9,6 +14,7 @@ import (
 	"github.com/gatehouse-ai/gatehouse/internal/identity"
 	"github.com/gatehouse-ai/gatehouse/internal/secret"
 	"github.com/gatehouse-ai/gatehouse/internal/secret/env"
+	"github.com/gatehouse-ai/gatehouse/internal/secret/stored"
 	"github.com/gatehouse-ai/gatehouse/internal/snapshot"
 )
 
@@ -57,6 +63,48 @@ func TestSecurityANewKeyIsNotSentToTheOldDestination(t *testing.T) {
 	_, stranger := withAccount(t, nil, 3, "https://third.example/v1", "NEW_KEY")
 	if _, err := r.Key(stranger); identity.CodeOf(err) != identity.CodeSecretUnavailable {
 		t.Errorf("an account of no published snapshot: %v", err)
+	}
+}
+
+// away is a database that does not answer.
+type away struct{}
+
+func (away) SealedSecret(context.Context, string, string) (sealed []byte, digest string, err error) {
+	return nil, "", identity.Errorf(identity.CodeDatabaseUnavailable, "away")
+}
+
+// A value that the configuration no longer refers to does not stay on disk.
+func TestSecurityAValueNobodyRefersToDoesNotStayOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	kept, err := stored.NewKept(stored.KeptOptions{Dir: dir, Reader: away{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "of-before.secret")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cache := secret.New(secret.Options{})
+	defer cache.Close()
+	s, _ := withAccount(t, nil, 1, "https://a.example/v1", "KEY")
+	(&secretRuntime{cache: cache, kept: kept}).Reconcile(nil, s)
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+}
+
+// The start is tried again while the database is away; what follows already is
+// not started a second time.
+func TestManifestsAreFollowedOnce(t *testing.T) {
+	m := &manifestWatcher{dir: t.TempDir(), log: slog.New(slog.DiscardHandler)}
+	m.stamp = stampOf(m.dir, m.file, func(string) {}) // nothing to apply
+	defer func() { m.close() }()
+	if err := m.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	follows := m.done
+	if err := m.start(t.Context()); err != nil || m.done != follows {
+		t.Errorf("started twice, %v", err)
 	}
 }
 

@@ -272,6 +272,33 @@ func TestSecurityASeedThatIsTooOldIsNotServed(t *testing.T) {
 	}
 }
 
+// What a copy says of a revision is not what the database says: somebody who
+// waits for it waits for the database.
+func TestSecurityASeedIsNotWhatIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeStore()
+		f.err = errors.New("away")
+		p := NewPublisher(f.options())
+		p.Seed(snap(), time.Now())
+		if err := p.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		wait := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			return p.WaitFor(ctx, p.Load().Head())
+		}
+		if err := wait(); identity.CodeOf(err) != identity.CodeNoSnapshot {
+			t.Errorf("from the copy alone: %v", err)
+		}
+		f.set(func() { f.err = nil })
+		if err := wait(); err != nil {
+			t.Errorf("the database is back: %v", err)
+		}
+	})
+}
+
 func TestStartFailsWithoutASnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeStore()

@@ -119,9 +119,12 @@ func TestSessionsAreListedByPagesTheNewestFirst(t *testing.T) {
 	if slices.Sort(ids); len(slices.Compact(ids)) != 122 {
 		t.Error("a session stands in two pages")
 	}
-	if others, sizes, _ := w.pages("admin", "/sessions?user=member@example.com&limit=100"); len(others) != 122 || sizes != "100 22 " {
+	others, sizes, theirs := w.pages("admin", "/sessions?user=member@example.com&limit=100")
+	if len(others) != 122 || sizes != "100 22 " {
 		t.Errorf("%d sessions in pages of %s", len(others), sizes)
 	}
+	w.want(w.do("admin", "GET", "/sessions?user=member@example.com&cursor="+theirs, ""), 200)
+	w.want(w.do("admin", "GET", "/sessions?user=admin@example.com&cursor="+theirs, ""), 400, "cursor")
 	w.want(w.do("admin", "GET", "/sessions?user=member@example.com&cursor="+next, ""), 400, "cursor")
 	w.want(w.do("", "GET", "/sessions?limit=0", "", mine...), 400, "limit")
 }

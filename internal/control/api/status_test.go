@@ -91,6 +91,12 @@ func TestAStatusThatIsSentIsIgnoredAndNeverStored(t *testing.T) {
 	if text, err := json.Marshal(stored); err != nil || strings.Contains(string(text), "status") {
 		t.Errorf("stored: %s %v", text, err)
 	}
+	w.want(w.do("admin", "GET", "/sso-connections", ""), 200, `"redirectURI"`)
+	for r := range w.pub.Load().Resources {
+		if c, ok := r.(*v1.SsoConnection); ok && c.Status != nil {
+			t.Errorf("what was answered stands in the snapshot: %v", c.Status)
+		}
+	}
 	shown := w.do("admin", "GET", "/sso-connections/okta", "", "Accept", "application/yaml")
 	w.want(w.yaml("admin", "?takeOver=true&manager=x", shown.body), 200, `"configured"`)
 	w.want(w.yaml("admin", "?manager=x", strings.Replace(shown.body, "\n  resourceVersion:", "\n  # ", 1)), 200, `"unchanged"`)

@@ -145,7 +145,7 @@ func TestSecurityTheDatabasesNoIsNoToWhatIsKept(t *testing.T) {
 func TestSecurityAnOlderOrAlteredFileIsNotTaken(t *testing.T) {
 	w := newKeptWorld(t)
 	old := w.put("u1", "sk-old")
-	_, b := w.process()
+	kept, b := w.process()
 	if _, err := b.Fetch(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
@@ -185,6 +185,10 @@ func TestSecurityAnOlderOrAlteredFileIsNotTaken(t *testing.T) {
 		}
 		if got, err := b.Fetch(t.Context(), ref); got != "" || err == nil {
 			t.Errorf("%s: %q, %v", name, got, err)
+		}
+		sealed, _, err := kept.SealedSecret(t.Context(), ref.ResourceUID, ref.Path)
+		if name != "an older value" && (sealed != nil || err == nil) { // only the reference knows that it is older
+			t.Errorf("%s is handed out: %v", name, err)
 		}
 	}
 	// And the next time that it can be read it is right again.
