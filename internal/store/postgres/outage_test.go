@@ -96,7 +96,7 @@ func TestServerThatIsAwayIsSaidToBeAwaySoon(t *testing.T) {
 		away, back func() error
 	}{
 		{"stopped", func() error { return server.Stop() }, func() error { return server.Run() }},
-		{"frozen", func() error { return server.Signal(syscall.SIGSTOP) }, func() error { return server.Signal(syscall.SIGCONT) }},
+		{"frozen", func() error { return server.Freeze() }, func() error { return server.Thaw() }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			db := opened(t, postgres.Options{URL: database(t)})

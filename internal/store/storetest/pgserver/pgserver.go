@@ -230,23 +230,82 @@ func (s *Server) Exec(database, statement string) error {
 	return errors.Join(err, db.Close())
 }
 
-// Signal sends the server's first process and its children a signal.
-func (s *Server) Signal(sig syscall.Signal) error {
-	// Each child has a group of its own: they are found by their parent.
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.cmd.Process.Pid, s.cmd.Process.Pid))
+// Freeze stops the server's processes where they are; connections stay open, and
+// nothing answers. The first process is stopped before its children are listed:
+// it could make another one meanwhile, which would go on answering.
+func (s *Server) Freeze() error {
+	first := s.cmd.Process.Pid
+	if err := freeze(first); err != nil {
+		return err
+	}
+	children, err := s.children()
 	if err != nil {
 		return err
 	}
-	for _, pid := range append(strings.Fields(string(children)), strconv.Itoa(s.cmd.Process.Pid)) {
-		n, err := strconv.Atoi(pid)
-		if err != nil {
-			return err
-		}
-		if err := syscall.Kill(n, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+	for _, pid := range children {
+		if err := freeze(pid); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Thaw lets frozen processes go on, the first one last.
+func (s *Server) Thaw() error {
+	children, err := s.children()
+	if err != nil {
+		return err
+	}
+	for _, pid := range append(children, s.cmd.Process.Pid) {
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+	}
+	return nil
+}
+
+// children lists the processes of the first one: each has a group of its own.
+func (s *Server) children() ([]int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", s.cmd.Process.Pid))
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, field := range strings.Fields(string(text)) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// freeze returns when a process has stopped, which it does a moment after the
+// signal, or is no more.
+func freeze(pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		if errors.Is(err, syscall.ESRCH) {
+			return nil
+		}
+		return err
+	}
+	for range 1000 {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		// proc(5): the state follows the name, which is in parentheses.
+		_, after, _ := strings.Cut(string(stat), ") ")
+		if strings.HasPrefix(after, "T") || strings.HasPrefix(after, "Z") {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return fmt.Errorf("process %d does not stop", pid)
 }
 
 // Stop ends the server in an orderly way, its connections at once.
